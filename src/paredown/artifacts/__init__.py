@@ -1,0 +1,28 @@
+"""The nouns: what is stored, opened and handed from verb to verb."""
+
+from paredown.artifacts.base import Artifact
+from paredown.artifacts.checkpoint import Checkpoint, Trained
+from paredown.artifacts.dynamics import QUANTITIES, DynamicsWriter, TrainingDynamics
+from paredown.artifacts.embeddings import EmbeddingMatrix
+from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.artifacts.report import Report, Row
+from paredown.artifacts.scores import ScoreTable
+from paredown.artifacts.selection import Selection
+from paredown.artifacts.stored import open_artifact
+
+__all__ = [
+    "QUANTITIES",
+    "Artifact",
+    "Checkpoint",
+    "DynamicsWriter",
+    "EmbeddingMatrix",
+    "ExampleIds",
+    "Pool",
+    "Report",
+    "Row",
+    "ScoreTable",
+    "Selection",
+    "Trained",
+    "TrainingDynamics",
+    "open_artifact",
+]

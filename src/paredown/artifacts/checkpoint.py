@@ -1,0 +1,143 @@
+"""`Checkpoint`, a model's specification and weights, and `Trained`, everything that one training leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from paredown.artifacts.base import HEADER, Artifact, write_json
+from paredown.artifacts.dynamics import TrainingDynamics
+from paredown.errors import ArtifactError
+
+
+class Checkpoint(Artifact):
+    """A network after some steps of training.
+
+    Args:
+        model: the model's plain data (`{"name": "resnet18", …}`).
+        shape: channels, height and width of the images it takes.
+        classes: how many logits it gives.
+        weights: parameters and buffers by name.
+        step: after how many optimiser steps; 0 is untrained.
+    """
+
+    def __init__(
+        self,
+        model: Mapping[str, Any],
+        *,
+        shape: tuple[int, int, int],
+        classes: int,
+        weights: Mapping[str, np.ndarray],
+        step: int,
+    ) -> None:
+        self.model = dict(model)
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.classes = int(classes)
+        self.weights = dict(weights)
+        self.step = int(step)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it holds, statistics of normalisation layers included."""
+        return sum(int(array.size) for array in self.weights.values())
+
+    def header(self) -> dict[str, Any]:
+        return {"model": self.model, "shape": list(self.shape), "classes": self.classes, "step": self.step}
+
+    def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
+        return sorted(self.weights.items())
+
+    def write(self, folder: Path) -> None:
+        # Not `ascontiguousarray`, which would give counters (shape ()) a dimension.
+        arrays = {name: np.asarray(array, order="C") for name, array in self.weights.items()}
+        save_file(arrays, folder / "weights.safetensors")
+
+    @classmethod
+    def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
+        path = folder / "weights.safetensors"
+        try:
+            weights = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ArtifactError(f"{path} is missing, damaged or truncated. Train again to make it again.") from error
+        channels, height, width = header["shape"]
+        return cls(
+            header["model"],
+            shape=(channels, height, width),
+            classes=header["classes"],
+            weights=weights,
+            step=header["step"],
+        )
+
+    def describe(self) -> str:
+        shape = "×".join(str(side) for side in self.shape)
+        return f"{self.model.get('name')} for {self.classes} classes of {shape} images, after {self.step} steps"
+
+
+class Trained(Artifact):
+    """What one training leaves.
+
+    Args:
+        checkpoint: the network at the end (of averaged weights, where averaging was asked for).
+        dynamics: what was recorded, if anything.
+        early: checkpoints at the chosen steps, by step.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, dynamics: TrainingDynamics | None = None, early: Iterable[Checkpoint] = ()
+    ) -> None:
+        self.checkpoint = checkpoint
+        self.dynamics = dynamics
+        self.early = sorted(early, key=lambda part: part.step)
+        self.temporary: TemporaryDirectory[str] | None = None
+
+    @classmethod
+    def adopt(cls, folder: Path) -> Self:
+        """Opens what a training wrote into a folder and gives it its header, so that the folder is whole."""
+        trained = cls._parts(folder)
+        header = {"artifact": cls.__name__, "format": cls.format, "digest": trained.digest()} | trained.header()
+        write_json(folder / HEADER, header)
+        return trained
+
+    @classmethod
+    def _parts(cls, folder: Path) -> Self:
+        dynamics = folder / "dynamics"
+        return cls(
+            Checkpoint.open(folder / "checkpoint"),
+            TrainingDynamics.open(dynamics) if dynamics.exists() else None,
+            [Checkpoint.open(path) for path in sorted((folder / "early").glob("step-*"))],
+        )
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "checkpoint": self.checkpoint.digest(),
+            "dynamics": None if self.dynamics is None else self.dynamics.digest(),
+            "early": [[part.step, part.digest()] for part in self.early],
+        }
+
+    def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
+        return ()
+
+    def write(self, folder: Path) -> None:
+        self.checkpoint.save(folder / "checkpoint")
+        if self.dynamics is not None:
+            self.dynamics.save(folder / "dynamics")
+        for part in self.early:
+            part.save(folder / "early" / f"step-{part.step:07d}")
+
+    @classmethod
+    def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
+        trained = cls._parts(folder)
+        if trained.header() != {key: header[key] for key in ("checkpoint", "dynamics", "early")}:
+            raise ArtifactError(f"{folder}: its parts are not those that the training left. Train again.")
+        return trained
+
+    def describe(self) -> str:
+        extra = f"; {self.dynamics.describe()}" if self.dynamics is not None else ""
+        early = f"; {len(self.early)} early checkpoints" if self.early else ""
+        return self.checkpoint.describe() + extra + early

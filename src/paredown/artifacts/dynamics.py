@@ -1,0 +1,198 @@
+"""`TrainingDynamics`: what training saw of each example, one file an epoch.
+
+An epoch is committed by a rename, resuming is counting files, and scorers stream over the files, so that 400 epochs of
+20 million examples need memory for one epoch only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, cast
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from paredown.artifacts.base import HEADER, Artifact, write_json
+from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.errors import ArtifactError, MethodError
+
+QUANTITIES = ("confidence", "correct", "margin", "loss", "el2n")
+"""Probability of the label; 1 when the label has the largest logit; the label's logit less the largest other; the
+cross-entropy; the L2 norm of the error of the probabilities."""
+
+Source = Literal["presentations", "evaluation"]
+
+
+class TrainingDynamics(Artifact):
+    """What was seen of each example, epoch by epoch.
+
+    Args:
+        ids: the examples, in the order of the arrays.
+        epochs: for each epoch a mapping from quantity to float32 of shape (N,); NaN where an example was not presented.
+        quantities: which quantities each epoch holds.
+        source: `presentations` (seen while training: augmented, training mode, before the step's update) or
+            `evaluation` (a pass after the epoch: un-augmented, evaluation mode). They are different measurements.
+    """
+
+    def __init__(
+        self,
+        ids: ExampleIds,
+        epochs: Sequence[Mapping[str, np.ndarray]],
+        *,
+        quantities: tuple[str, ...] = QUANTITIES,
+        source: Source = "presentations",
+    ) -> None:
+        self.ids = ids
+        self.quantities = check_quantities(quantities)
+        self.source = source
+        self._epochs = epochs
+        for number, epoch in enumerate(epochs if isinstance(epochs, list | tuple) else ()):
+            _check_epoch(number, epoch, self.quantities, len(ids))
+
+    def __len__(self) -> int:
+        return len(self._epochs)
+
+    def __getitem__(self, epoch: int) -> Mapping[str, np.ndarray]:
+        return self._epochs[epoch]
+
+    def __iter__(self) -> Iterator[Mapping[str, np.ndarray]]:
+        return (self._epochs[epoch] for epoch in range(len(self._epochs)))
+
+    def matrix(self, quantity: str) -> np.ndarray:
+        """Gives one quantity of all epochs, float32 of shape (epochs, N); for small data, since it is all in memory."""
+        if quantity not in self.quantities:
+            raise MethodError(
+                f"The dynamics hold {', '.join(self.quantities)}, not '{quantity}'. Record it: record=[…, {quantity}]."
+            )
+        return np.stack([epoch[quantity] for epoch in self]) if len(self) else np.zeros((0, len(self.ids)), np.float32)
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "pool": self.ids.pool.plain(),
+            "quantities": list(self.quantities),
+            "source": self.source,
+            "epochs": len(self),
+        }
+
+    def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
+        yield "id", self.ids.keys
+        for number, epoch in enumerate(self):
+            for quantity in self.quantities:
+                yield f"{number}/{quantity}", epoch[quantity]
+
+    def write(self, folder: Path) -> None:
+        writer = DynamicsWriter(folder, self.ids, quantities=self.quantities, source=self.source)
+        for number, epoch in enumerate(self):
+            writer.write(number, epoch)
+        writer.write_ids()
+
+    @classmethod
+    def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
+        ids, _ = ExampleIds.read(folder / "ids.parquet", Pool.from_plain(header["pool"]))
+        quantities = tuple(header["quantities"])
+        epochs = _Files(folder, int(header["epochs"]), quantities, len(ids))
+        return cls(ids, epochs, quantities=quantities, source=cast(Source, header["source"]))
+
+    def describe(self) -> str:
+        seen = {"presentations": "as training saw them", "evaluation": "by evaluation passes"}[self.source]
+        return (
+            f"{len(self)} epochs of {len(self.ids)} examples of {' + '.join(self.ids.pool.sources)}, {seen}: "
+            f"{', '.join(self.quantities)}"
+        )
+
+
+class DynamicsWriter:
+    """Writes dynamics epoch by epoch into a folder, so that what was written survives an interruption."""
+
+    def __init__(
+        self, folder: str | Path, ids: ExampleIds, *, quantities: tuple[str, ...] = QUANTITIES, source: Source
+    ) -> None:
+        self.folder = Path(folder)
+        self.ids = ids
+        self.quantities = check_quantities(quantities)
+        self.source: Source = source
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def written(self) -> int:
+        """How many epochs, from the first on without a gap, are on disk."""
+        number = 0
+        while epoch_file(self.folder, number).exists():
+            number += 1
+        return number
+
+    def write(self, epoch: int, values: Mapping[str, np.ndarray]) -> None:
+        """Writes one epoch (from 0); an epoch that is already there is replaced."""
+        _check_epoch(epoch, values, self.quantities, len(self.ids))
+        path = epoch_file(self.folder, epoch)
+        beside = path.with_name(path.name + ".new")
+        save_file({name: np.ascontiguousarray(values[name], np.float32) for name in self.quantities}, beside)
+        beside.replace(path)
+
+    def write_ids(self) -> None:
+        """Writes the ids of the examples, which all epochs share."""
+        self.ids.write(self.folder / "ids.parquet")
+
+    def finish(self) -> TrainingDynamics:
+        """Writes ids and header, and opens what is now a whole artifact."""
+        self.write_ids()
+        epochs = _Files(self.folder, self.written(), self.quantities, len(self.ids))
+        whole = TrainingDynamics(self.ids, epochs, quantities=self.quantities, source=self.source)
+        header = {"artifact": "TrainingDynamics", "format": whole.format, "digest": whole.digest()} | whole.header()
+        write_json(self.folder / HEADER, header)
+        return whole
+
+
+class _Files(Sequence[Mapping[str, np.ndarray]]):
+    """The epochs of a folder, each read when it is asked for."""
+
+    def __init__(self, folder: Path, epochs: int, quantities: tuple[str, ...], examples: int) -> None:
+        self.folder, self.epochs, self.quantities, self.examples = folder, epochs, quantities, examples
+        for epoch in range(epochs):
+            if not epoch_file(folder, epoch).exists():
+                raise ArtifactError(f"{epoch_file(folder, epoch)} is missing: the dynamics say {epochs} epochs.")
+
+    def __len__(self) -> int:
+        return self.epochs
+
+    def __getitem__(self, epoch: Any) -> Any:
+        if isinstance(epoch, slice):
+            return [self[number] for number in range(*epoch.indices(self.epochs))]
+        number = range(self.epochs)[epoch]
+        path = epoch_file(self.folder, number)
+        try:
+            values = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ArtifactError(f"{path} is damaged or truncated. Train again to make it again.") from error
+        _check_epoch(number, values, self.quantities, self.examples)
+        return values
+
+
+def epoch_file(folder: Path, epoch: int) -> Path:
+    """Gives the file of an epoch, counted from 0."""
+    return folder / f"epoch-{epoch:04d}.safetensors"
+
+
+def check_quantities(quantities: tuple[str, ...]) -> tuple[str, ...]:
+    """Gives the quantities in their standard order.
+
+    Raises:
+        MethodError: an unknown one, or none at all.
+    """
+    unknown = [name for name in quantities if name not in QUANTITIES]
+    if unknown or not quantities:
+        named = f"'{unknown[0]}' is not recorded" if unknown else "nothing was named"
+        raise MethodError(f"Dynamics: {named}. There are: {', '.join(QUANTITIES)}.")
+    return tuple(name for name in QUANTITIES if name in quantities)
+
+
+def _check_epoch(number: int, epoch: Mapping[str, np.ndarray], quantities: tuple[str, ...], examples: int) -> None:
+    for quantity in quantities:
+        if quantity not in epoch:
+            raise ArtifactError(f"Epoch {number} of the dynamics lacks '{quantity}'.")
+        if epoch[quantity].shape != (examples,):
+            raise ArtifactError(
+                f"Epoch {number} of the dynamics: '{quantity}' has shape {epoch[quantity].shape}, and there are "
+                f"{examples} examples."
+            )

@@ -1,0 +1,129 @@
+"""Reads the arguments of verbs: objects stay, names and plain data and folders become what they name.
+
+One table by the argument's name serves Python, the command line and recipes, so that a thing is read in one way only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paredown import method
+from paredown.artifacts import (
+    Artifact,
+    Checkpoint,
+    EmbeddingMatrix,
+    ScoreTable,
+    Selection,
+    TrainingDynamics,
+    open_artifact,
+)
+from paredown.artifacts.stored import part_of
+from paredown.errors import ArtifactError, MethodError
+
+
+def read(name: str, value: Any) -> Any:
+    """Gives the value of a verb's argument.
+
+    Args:
+        name: the argument's name, the same in every verb that has it.
+        value: an object, a name, plain data, or an artifact's folder.
+
+    Raises:
+        ParedownError: it cannot be read as that argument.
+    """
+    if name not in READERS:
+        raise MethodError(f"'{name}' is not an argument of any verb.")
+    return READERS[name](value)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Gives a list of one or of many, nested lists made flat."""
+    if isinstance(value, list | tuple):
+        return [part for entry in value for part in as_list(entry)]
+    return [value]
+
+
+def _method(kind: str) -> Callable[[Any], Any]:
+    return lambda value: method.build(kind, value)
+
+
+def _training(value: Any) -> Any:
+    return method.build("training", {} if value is None else value)
+
+
+def _recording(value: Any) -> Any:
+    if value is None or (isinstance(value, Sequence) and not value):
+        return None
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Sequence):
+        value = {"quantities": list(value)}
+    return method.build("recording", value)
+
+
+def _probes(value: Any) -> list[Any]:
+    return [method.build("probe", part) for part in as_list(value)]
+
+
+def _data(value: Any) -> Any:
+    if value is None:
+        return None
+    from paredown.data import open_data
+
+    return open_data(value)
+
+
+def _artifact(kind: type[Artifact]) -> Callable[[Any], Any]:
+    def one(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, str | Path):
+            value = open_artifact(value)
+        if not isinstance(value, Artifact):
+            raise ArtifactError(f"{value!r} is not a {kind.__name__}, nor the folder of one.")
+        return part_of(value, kind)
+
+    return one
+
+
+def _artifacts(kind: type[Artifact]) -> Callable[[Any], Any]:
+    one = _artifact(kind)
+
+    def many(value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return one(value)
+        if not as_list(value):
+            raise ArtifactError(f"A list of {kind.__name__} is empty, and at least one is needed.")
+        return [one(part) for part in as_list(value)]
+
+    return many
+
+
+def _plain(annotation: Any, name: str) -> Callable[[Any], Any]:
+    return lambda value: method.read(annotation, value, f"{name}={value!r}")
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "data": _data,
+    "model": _method("model"),
+    "training": _training,
+    "record": _recording,
+    "scorer": _method("scorer"),
+    "encoder": _method("encoder"),
+    "selector": _method("selector"),
+    "probes": _probes,
+    "selection": _artifact(Selection),
+    "within": _artifact(Selection),
+    "scores": _artifact(ScoreTable),
+    "embeddings": _artifact(EmbeddingMatrix),
+    "dynamics": _artifacts(TrainingDynamics),
+    "checkpoint": _artifacts(Checkpoint),
+    "subject": _artifacts(Checkpoint),
+    "fraction": _plain(float | None, "fraction"),
+    "count": _plain(int | None, "count"),
+    "by_class": _plain(bool, "by_class"),
+    "seed": _plain(int, "seed"),
+}
+"""Argument → how it is read."""
