@@ -1,0 +1,196 @@
+"""`AbstractDataset` and `ImageDataset`: labelled examples in their native order, with ids that outlive the run."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.data.augment import Augmentation
+from paredown.data.corrupt import LabelNoise
+from paredown.errors import DataError, MethodError
+
+PLAIN = Augmentation()
+
+
+class AbstractDataset(ABC):
+    """Examples with ids and labels; what training, scoring and selection look at."""
+
+    name: str
+    ids: ExampleIds
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Gives what tells this data apart from any other, as data that JSON can hold; it enters addresses."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageDataset(AbstractDataset):
+    """Labelled images, all of one size, in memory.
+
+    Args:
+        name: source and split, such as `digits:train`.
+        images: uint8 (N, H, W, C), contiguous.
+        labels: int64 (N,), below `len(classes)`.
+        classes: the name of each class.
+        ids: one id a row; for whole sources the positions 0 … N-1.
+        mean, std: per channel, in units of [0, 1] pixels; what a network's first layer is made from.
+        augmentation: this data's standard one.
+        corrupted: bool (N,), which rows label noise changed; None without noise.
+        clean_labels: int64 (N,), the labels before noise; None without noise.
+        paths: where each image lies below its folder, for data made of image files.
+        settings: what besides the pool decides the content (the reader's fields, label noise).
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    ids: ExampleIds
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = PLAIN
+    corrupted: np.ndarray | None = None
+    clean_labels: np.ndarray | None = None
+    paths: tuple[str, ...] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        images, labels, count = self.images, self.labels, len(self.classes)
+        if images.ndim != 4 or images.dtype != np.uint8:
+            raise DataError(
+                f"{self.name}: images are uint8 of shape (N, H, W, C), not {images.dtype} of shape {images.shape}."
+            )
+        if len(images) == 0:
+            raise DataError(f"{self.name}: there are no images.")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"{self.name}: labels are one whole number an image, not {labels.dtype} of shape {labels.shape}."
+            )
+        if not len(images) == len(labels) == len(self.ids):
+            raise DataError(
+                f"{self.name}: {len(images)} images, {len(labels)} labels and {len(self.ids)} ids do not pair up. "
+                "Give one label and one id for each image."
+            )
+        if labels.min() < 0 or labels.max() >= count:
+            row = int(np.flatnonzero((labels < 0) | (labels >= count))[0])
+            raise DataError(
+                f"{self.name}: label {labels[row]} of row {row} is out of range, because there are {count} classes "
+                f"(0 to {count - 1}). Correct that label or name all classes."
+            )
+        # Own, writable memory in row order: torch refuses to share arrays that it must not write to.
+        object.__setattr__(self, "images", np.require(images, requirements=["C", "W"]))
+        object.__setattr__(self, "labels", np.require(labels, np.int64, ["C", "W"]))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        classes: Sequence[str] | None = None,
+        name: str = "arrays",
+        augmentation: Augmentation = PLAIN,
+    ) -> ImageDataset:
+        """Makes a data set of one's own arrays; their bytes are its fingerprint.
+
+        Args:
+            images: uint8 (N, H, W, C), or (N, H, W) for grey.
+            labels: whole numbers (N,).
+            classes: the names of the classes; numbers by default.
+            name: what the data is called in messages and reports.
+            augmentation: the standard one for such images.
+        """
+        images, labels = np.asarray(images), np.asarray(labels)
+        images = images[..., None] if images.ndim == 3 else images
+        if classes is None:
+            classes = [str(number) for number in range(int(labels.max(initial=0)) + 1)]
+        pool = Pool((name,), len(images), fingerprint("arrays", name, [images, labels]))
+        mean, std = pixel_statistics(images)
+        return cls(name, images, labels, tuple(classes), ExampleIds.of_pool(pool), mean, std, augmentation)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        _, height, width, channels = self.images.shape
+        return channels, height, width
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Gives the images at some positions: uint8 (B, H, W, C)."""
+        return self.images[positions]
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        """Gives one image as float32 (C, H, W) in [0, 1], and its label: what torch's own loaders collate."""
+        image = torch.from_numpy(self.images[position]).permute(2, 0, 1).to(torch.float32).div_(255)
+        return image, int(self.labels[position])
+
+    def identity(self) -> dict[str, Any]:
+        return {"pool": self.ids.pool.fingerprint, **self.settings}
+
+    def with_noise(self, noise: LabelNoise) -> ImageDataset:
+        """Gives the same rows and ids under noisy labels, with the clean labels and the corruption mask beside them."""
+        if self.corrupted is not None:
+            raise MethodError(f"{self.name} already has noisy labels. Apply label noise to clean data.")
+        noisy, mask = noise.apply(self.labels, len(self.classes))
+        settings = {**self.settings, "noise": noise.identity()}
+        return replace(self, labels=noisy, clean_labels=self.labels, corrupted=mask, settings=settings)
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        noise = "" if self.corrupted is None else f", {int(self.corrupted.sum())} labels changed"
+        return f"{self.name}: {len(self)} images {height}×{width}×{channels}, {len(self.classes)} classes{noise}"
+
+
+def fingerprint(reader: str, split: str, parts: Iterable[np.ndarray | bytes | str | Path]) -> str:
+    """Gives the sha256 (hex) of what is stored: the reader, the split, then each part with its length.
+
+    Args:
+        reader: the format, so that equal bytes read in two ways are two pools.
+        split: which part of the source.
+        parts: arrays (dtype, shape and bytes), text, bytes, or files (read in blocks), in a fixed order.
+    """
+    digest = hashlib.sha256(f"{reader}\n{split}\n".encode())
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(f"{part.dtype.str}{part.shape}\n".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        elif isinstance(part, Path):
+            digest.update(f"{part.stat().st_size}\n".encode())
+            with part.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        else:
+            stored = part.encode() if isinstance(part, str) else part
+            digest.update(f"{len(stored)}\n".encode())
+            digest.update(stored)
+    return digest.hexdigest()
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Gives the mean and standard deviation of each channel in units of [0, 1] pixels, exactly.
+
+    A channel that is constant has the standard deviation of one grey level, so that dividing by it stays harmless.
+    """
+    levels = np.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[-1]):
+        # Counting levels is exact in whole numbers; block by block, since bincount copies what it counts to 64 bits.
+        blocks = (images[start : start + 4096, ..., channel] for start in range(0, len(images), 4096))
+        counts = sum((np.bincount(block.reshape(-1), minlength=256) for block in blocks), np.zeros(256, np.int64))
+        share = counts / max(counts.sum(), 1)
+        mean = float(share @ levels)
+        means.append(mean)
+        deviations.append(max(float(np.sqrt(share @ (levels - mean) ** 2)), 1 / 255))
+    return tuple(means), tuple(deviations)

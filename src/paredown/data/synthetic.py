@@ -1,0 +1,64 @@
+"""A small data set made by formula, for tests, documentation and dry runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from paredown import rng
+from paredown.data.augment import Augmentation
+from paredown.data.corrupt import LabelNoise
+from paredown.data.dataset import ImageDataset
+from paredown.data.source import AbstractSource
+from paredown.errors import MethodError
+
+
+@dataclass(frozen=True)
+class Synthetic(AbstractSource):
+    """One smooth random prototype image a class, and examples scattered around it by Gaussian pixel noise.
+
+    x = clip(128 + 40·(p_y + spread·ε)), with p_y a 4×4 grid of standard normal values enlarged to the image, and ε
+    standard normal in each pixel. Row i has class i mod C. Train and test share prototypes.
+
+    Args:
+        split: train or test.
+        n: examples in this split.
+        classes: how many.
+        size: height and width in pixels.
+        channels: 1 or 3.
+        spread: standard deviation of the pixel noise, in units of the prototypes'; 0 makes all examples of a class
+            equal.
+        seed: of prototypes and noise.
+        noise: label noise for the training rows.
+    """
+
+    standard: ClassVar[Augmentation | None] = Augmentation(crop=1)
+
+    split: Literal["train", "test"] = "train"
+    n: int = 512
+    classes: int = 4
+    size: int = 8
+    channels: Literal[1, 3] = 3
+    spread: float = 1.0
+    seed: int = 0
+    noise: LabelNoise | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("classes", 2), ("n", self.classes), ("size", 4), ("spread", 0)):
+            if getattr(self, name) < least:
+                raise MethodError(f"Synthetic({name}={getattr(self, name)}): at least {least} is needed.")
+
+    def read(self, workers: int) -> ImageDataset:
+        shape = (self.classes, 4, 4, self.channels)
+        grids = rng.stream(self.seed, "synthetic", "prototypes").standard_normal(shape)
+        cells = np.arange(self.size) * 4 // self.size
+        labels = np.arange(self.n) % self.classes
+        scatter = rng.stream(self.seed, "synthetic", self.split).standard_normal(
+            (self.n, self.size, self.size, self.channels)
+        )
+        pixels = 128 + 40 * (grids[:, cells][:, :, cells][labels] + self.spread * scatter)
+        images = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
+        names = [f"class {number}" for number in range(self.classes)]
+        return self.dataset(images, labels, names, reader="synthetic", parts=[images, labels])
