@@ -11,21 +11,23 @@ address.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from paredown import reading
-from paredown.artifacts import EmbeddingMatrix, Report, Row, ScoreTable, Selection, Trained
+from paredown.artifacts import EmbeddingMatrix, ExampleIds, Report, Row, ScoreTable, Selection, Trained
 from paredown.artifacts.selection import count_of
 from paredown.errors import MethodError
 from paredown.runtime import Runtime
+from paredown.verb import Verb, verb
 
 if TYPE_CHECKING:
-    from paredown.artifacts import Artifact, Checkpoint, TrainingDynamics
+    from paredown.artifacts import Checkpoint, TrainingDynamics
     from paredown.data.dataset import AbstractDataset, ImageDataset
     from paredown.embedding.base import AbstractEncoder
     from paredown.evaluation.base import AbstractProbe
@@ -33,70 +35,6 @@ if TYPE_CHECKING:
     from paredown.scoring.base import AbstractScorer
     from paredown.selection.base import AbstractSelector
     from paredown.training import Recording, Training
-
-P = ParamSpec("P")
-R = TypeVar("R", bound="Artifact")
-
-
-class Verb(Generic[P, R]):
-    """A function of this module, which also tells the store what a call of it stands for."""
-
-    def __init__(self, function: Callable[P, R], version: int, needed: Callable[[dict[str, Any]], None] | None) -> None:
-        functools.update_wrapper(self, function)
-        self.function = function
-        self.name = function.__name__
-        self.version = version
-        self.needed = needed
-        self.signature = inspect.signature(function)
-
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        given = self.signature.bind(*args, **kwargs).arguments
-        how = {name: given.pop(name) for name in ("runtime", "folder") if name in given}
-        bound = self.bind(**given)
-        return self.run(bound, runtime=how.get("runtime") or Runtime(), folder=how.get("folder"))
-
-    @property
-    def parameters(self) -> dict[str, inspect.Parameter]:
-        """The arguments that say what is made: all but `runtime` and `folder`."""
-        return {n: p for n, p in self.signature.parameters.items() if n not in ("runtime", "folder")}
-
-    def bind(self, **arguments: Any) -> dict[str, Any]:
-        """Gives every argument as what the function takes, defaults filled in, and what is not needed left out.
-
-        Raises:
-            MethodError: an unknown argument, one that is missing, or one that cannot be read.
-        """
-        for name in arguments:
-            if name not in self.parameters:
-                raise MethodError(f"{self.name} has no argument '{name}'. It has: {', '.join(self.parameters)}.")
-        for name, parameter in self.parameters.items():
-            if parameter.default is inspect.Parameter.empty and name not in arguments:
-                raise MethodError(f"{self.name} needs {name}=.")
-        defaults = {name: parameter.default for name, parameter in self.parameters.items()}
-        bound = {name: reading.read(name, value) for name, value in (defaults | arguments).items()}
-        if self.needed is not None:
-            self.needed(bound)
-        return bound
-
-    def run(self, bound: Mapping[str, Any], *, runtime: Runtime, folder: Path | None) -> R:
-        """Calls the function on arguments that `bind` gave."""
-        how: dict[str, Any] = {"runtime": runtime}
-        if "folder" in self.signature.parameters:
-            how["folder"] = folder
-        return self.function(**bound, **how)  # type: ignore[call-arg]
-
-
-def verb(
-    *, version: int, needed: Callable[[dict[str, Any]], None] | None = None
-) -> Callable[[Callable[P, R]], Verb[P, R]]:
-    """Makes a function a verb.
-
-    Args:
-        version: rises when what the verb makes of the same arguments changes.
-        needed: takes out of the bound arguments what the method at hand does not look at, so that it is no part of the
-            address; raises when something is lacking.
-    """
-    return lambda function: Verb(function, version, needed)
 
 
 @verb(version=1)
@@ -134,23 +72,22 @@ def train(
 
     images, chosen = cast("ImageDataset", data), cast("Selection | None", selection)
     positions = None if chosen is None else images.ids.positions_of(chosen.ids, "the data", "the selection")
-    # Without a folder of one's own the files live as long as what was opened from them.
-    temporary = tempfile.TemporaryDirectory(prefix="paredown-") if folder is None else None
-    place = Path(temporary.name) if temporary is not None else Path(folder or ".")
-    fit(
-        images,
-        cast("AbstractModel", model),
-        cast("Training", training),
-        positions=positions,
-        weights=None if chosen is None else chosen.weight,
-        recording=cast("Recording | None", record),
-        seed=seed,
-        runtime=runtime or Runtime(),
-        folder=place,
-    )
-    trained = Trained.adopt(place)
-    trained.temporary = temporary
-    return trained
+    with ExitStack() as stack:
+        temporary = None if folder else stack.enter_context(tempfile.TemporaryDirectory(prefix="paredown-"))
+        place = Path(temporary or folder or ".")
+        fit(
+            images,
+            cast("AbstractModel", model),
+            cast("Training", training),
+            positions=positions,
+            weights=None if chosen is None else chosen.weight,
+            recording=cast("Recording | None", record),
+            seed=seed,
+            runtime=runtime or Runtime(),
+            folder=place,
+        )
+        trained = Trained.adopt(place)
+        return trained if temporary is None else trained.in_memory()
 
 
 def _needed_by_scorer(bound: dict[str, Any]) -> None:
@@ -191,17 +128,36 @@ def score(
         MethodError: the scorer needs something that was not given.
         PoolMismatch: the runs saw different data.
     """
+    from paredown.models.build import load
     from paredown.scoring.base import score_data, score_dynamics, score_model
+    from paredown.training.devices import choose as choose_device
 
     method: Any = scorer
     how = runtime or Runtime()
-    if "dynamics" in method.needs:
-        return ScoreTable.mean([score_dynamics(method, part) for part in reading.as_list(dynamics)])
-    if "checkpoint" in method.needs:
-        return ScoreTable.mean(
-            [score_model(method, part, data, runtime=how, seed=seed) for part in reading.as_list(checkpoint)]
+
+    def table(ids: ExampleIds, values: np.ndarray, notes: Mapping[str, Any] | None = None) -> ScoreTable:
+        return ScoreTable(
+            ids,
+            values,
+            name=method.name,
+            important=method.important,
+            low=method.low,
+            high=method.high,
+            paper=method.paper,
+            notes={"scorer": method.plain()} | dict(notes or {}),
         )
-    return score_data(method, data, runtime=how, seed=seed)
+
+    if "dynamics" in method.needs:
+        return ScoreTable.mean([table(part.ids, score_dynamics(method, part)) for part in reading.as_list(dynamics)])
+    examples = cast("ImageDataset", data)
+    if "checkpoint" not in method.needs:
+        return table(examples.ids, score_data(method, examples, runtime=how, seed=seed))
+    device = choose_device(how.device)
+    runs = []
+    for part in reading.as_list(checkpoint):
+        network = load(part, device)
+        runs.append(table(examples.ids, score_model(method, network, examples, runtime=how, seed=seed)))
+    return ScoreTable.mean(runs)
 
 
 @verb(version=1)
@@ -235,9 +191,6 @@ def _needed_by_selector(bound: dict[str, Any]) -> None:
         raise MethodError(f"select needs either fraction= or count=, and was given {both}.")
     if bound["by_class"] and bound["data"] is None:
         raise MethodError("select(by_class=True) needs data=, whose labels say the classes.")
-    for name in ("scores", "embeddings"):
-        if name in bound["selector"].needs and bound[name] is None:
-            raise MethodError(f"{type(bound['selector']).__name__} needs {name}=, and select() was given none.")
     if all(bound[name] is None for name in ("scores", "embeddings", "data")):
         raise MethodError("select needs scores=, embeddings= or data= to know what there is to choose from.")
 
@@ -277,7 +230,7 @@ def select(
         MethodError: no budget or two, more than there is, or something the selector needs is lacking.
         PoolMismatch: scores, data and `within` are of different pools.
     """
-    from paredown.selection.base import choose
+    from paredown.selection.base import Candidates, choose
 
     table, vectors = cast("ScoreTable | None", scores), cast("EmbeddingMatrix | None", embeddings)
     examples, inside = cast("AbstractDataset | None", data), cast("Selection | None", within)
@@ -293,19 +246,29 @@ def select(
         raise MethodError(
             f"select: {wanted} examples are wanted and there are {len(ids)} to choose from. Ask for a smaller share."
         )
-    return choose(
-        cast("AbstractSelector", selector),
-        ids,
-        wanted,
+    at = None if table is None else table.ids.positions_of(ids, "the scores", "the candidates")
+    rows = None if examples is None else examples.ids.positions_of(ids, "the data", "the candidates")
+    candidates = Candidates(
+        ids.keys,
+        values=None if table is None else table.values[at],
+        importance=None if table is None or table.important == "none" else table.importance()[at],
+        labels=None if examples is None else examples.labels[rows],
+        embeddings=None if vectors is None else vectors.vectors[vectors.ids.positions_of(ids)],
+    )
+    method = cast("AbstractSelector", selector)
+    chosen = choose(method, candidates, wanted, by_class=by_class, seed=seed)
+    return Selection(
+        ids.take(chosen),
         base=base,
-        scores=table,
-        labels=None
-        if examples is None
-        else examples.labels[examples.ids.positions_of(ids, "the data", "the candidates")],
-        embeddings=vectors,
-        by_class=by_class,
-        seed=seed,
-        asked={"fraction": fraction, "count": count, "by_class": by_class},
+        asked={
+            "selector": method.plain(),
+            "fraction": fraction,
+            "count": count,
+            "by_class": by_class,
+            "within": None if inside is None else inside.digest(),
+            "scores": None if table is None else table.name,
+        },
+        stratum=None if examples is None or not by_class else examples.labels[rows][chosen],
     )
 
 
@@ -330,13 +293,14 @@ def evaluate(
     Returns:
         A row for each checkpoint and metric; a row's subject is the first 16 digits of the checkpoint's digest.
     """
-    from paredown.models import load
+    from paredown.models.build import load
+    from paredown.training.devices import choose as choose_device
 
     how = runtime or Runtime()
-    test = cast("AbstractDataset", data)
+    test, device = cast("ImageDataset", data), choose_device(how.device)
     rows = []
     for checkpoint in reading.as_list(subject):
-        network = load(checkpoint)
+        network = load(checkpoint, device)
         for probe in probes:
             measured = cast("AbstractProbe", probe).measure(network, test, runtime=how, seed=seed)
             rows += [Row(data=test.name, subject=checkpoint.digest()[:16], **figure) for figure in measured]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -94,7 +93,6 @@ class Trained(Artifact):
         self.checkpoint = checkpoint
         self.dynamics = dynamics
         self.early = sorted(early, key=lambda part: part.step)
-        self.temporary: TemporaryDirectory[str] | None = None
 
     @classmethod
     def adopt(cls, folder: Path) -> Self:
@@ -103,6 +101,13 @@ class Trained(Artifact):
         header = {"artifact": cls.__name__, "format": cls.format, "digest": trained.digest()} | trained.header()
         write_json(folder / HEADER, header)
         return trained
+
+    def in_memory(self) -> Trained:
+        """Gives the same with every epoch of the dynamics in memory, so that the folder is no longer needed."""
+        seen = self.dynamics
+        if seen is not None:
+            seen = TrainingDynamics(seen.ids, list(seen), quantities=seen.quantities, source=seen.source)
+        return Trained(self.checkpoint, seen, self.early)
 
     @classmethod
     def _parts(cls, folder: Path) -> Self:
