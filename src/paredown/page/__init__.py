@@ -1,0 +1,18 @@
+"""The report: what a run found (`Findings`), and one self-contained HTML page that shows it."""
+
+from paredown.page.findings import DataMap, Findings, Kept, Outcome, Provenance, Step, Suspects
+from paredown.page.render import write_page
+from paredown.page.wording import headline, verdict
+
+__all__ = [
+    "DataMap",
+    "Findings",
+    "Kept",
+    "Outcome",
+    "Provenance",
+    "Step",
+    "Suspects",
+    "headline",
+    "verdict",
+    "write_page",
+]

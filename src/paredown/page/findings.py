@@ -1,0 +1,256 @@
+"""What a run found, as plain values: the only thing that the page knows about.
+
+Nothing here knows of recipes, stores or models. Whoever has numbers in this form, from this toolkit or from elsewhere,
+gets the page. Positions count the examples of the data from 0; every array of examples stands in that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from paredown.errors import DataError
+
+Arm = str
+FULL: Arm = "full"
+CHOSEN: Arm = "chosen"
+RANDOM: Arm = "random"
+BALANCED: Arm = "balanced"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training reached.
+
+    Args:
+        arm: which examples it saw: "full", "chosen", "random", "balanced" (random within each class), or another name.
+        fraction: the share of the examples that it saw; 1 for "full".
+        seed: of the training; outcomes with one seed are compared with each other.
+        accuracy: share of the test examples that it classifies rightly, in [0, 1].
+        by_class: the same for each class, or nothing.
+        steps: optimiser steps that it took.
+        epochs: passes over the examples that it saw.
+        seconds: how long it trained, evaluation not counted.
+    """
+
+    arm: Arm
+    fraction: float
+    seed: int
+    accuracy: float
+    by_class: tuple[float, ...] | None = None
+    steps: int | None = None
+    epochs: float | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The positions that were kept at one fraction, in the order chosen."""
+
+    fraction: float
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class DataMap:
+    """Where each example lies on the data map (Swayamdipta et al. 2020); NaN for an example that was never presented.
+
+    Args:
+        confidence: mean probability of the given label over the epochs, (N,).
+        variability: its standard deviation over the epochs, (N,).
+        correctness: share of the epochs in which the example was classified rightly, (N,).
+        epochs: how many epochs these are taken over, in words ("30 epochs of 3 trainings"), or nothing.
+    """
+
+    confidence: np.ndarray
+    variability: np.ndarray
+    correctness: np.ndarray
+    epochs: str = ""
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Examples whose label is likely wrong.
+
+    Args:
+        positions: the suspects, most suspicious first.
+        by: how they were found, in words ("lowest area under the margin").
+        suggested: the label that the model would give, for every example of the data (N,), or nothing.
+        corrupted: which labels of the data are known to be wrong (N,), because noise was injected; or nothing.
+        clean: the labels before noise was injected (N,), or nothing.
+    """
+
+    positions: np.ndarray
+    by: str
+    suggested: np.ndarray | None = None
+    corrupted: np.ndarray | None = None
+    clean: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the run and what it cost.
+
+    Args:
+        name: what the recipe calls it.
+        verb: "train", "score", "select", …
+        seconds: how long it took when it was made, also where it is reused.
+        reused: it stood in the store already, and this run did not make it again.
+        for_selection: it belongs to the price of choosing: trainings that the scores come from, scoring, selecting.
+        address: of what it made.
+    """
+
+    name: str
+    verb: str
+    seconds: float
+    reused: bool = False
+    for_selection: bool = False
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the run: enough to do it again.
+
+    Args:
+        command: exactly what was typed.
+        versions: of paredown, Python and the libraries.
+        device: in words.
+        threads: of the processor.
+        date: when the run ended, in words.
+        fingerprint: of the data.
+    """
+
+    command: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: str = ""
+    threads: int | None = None
+    date: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the page shows. What is not given is left out of the page, with one line that says so.
+
+    Args:
+        data: the data's name ("fashion-mnist").
+        labels: the label of every example, (N,) integers.
+        classes: the name of every class.
+        outcomes: every training's result.
+        kept: what was kept at each fraction; the first is the one that the headline speaks of.
+        scorer: its name as people say it ("EL2N").
+        selector: its name ("highest").
+        budget: what every training got the same number of.
+        scorer_words: what it measures, its settings and its paper, in a sentence or two.
+        selector_words: the same for the selector.
+        model: in words.
+        training: in words.
+        title: of the page; made from the data's name when not given.
+        shape: channels, height, width of an image.
+        noun: what one example is, in the plural.
+        test: the name of the data that accuracy is measured on.
+        test_size: how many examples it has.
+        scores: the score of every example, (N,).
+        important: which end of the scores the scorer holds important.
+        never_learned: which examples no epoch classified rightly, (N,) booleans.
+        keys: the id of every example, (N,); positions when not given.
+        map: the data map.
+        images: gives uint8 (n, H, W, C) for n positions; or the whole array (N, H, W, C).
+        suspects: likely label errors.
+        steps: of the run, in order.
+        provenance: what made it.
+        why_missing: a section's id to the reason why it has nothing to show ("pictures": "Texts have no pictures.").
+
+    Raises:
+        DataError: nothing was kept, a kept fraction has no training, or an array does not fit the data.
+    """
+
+    data: str
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    outcomes: tuple[Outcome, ...]
+    kept: tuple[Kept, ...]
+    scorer: str
+    selector: str
+    budget: Literal["steps", "epochs"]
+    scorer_words: str = ""
+    selector_words: str = ""
+    model: str = ""
+    training: str = ""
+    title: str = ""
+    shape: tuple[int, int, int] | None = None
+    noun: str = "images"
+    test: str = ""
+    test_size: int | None = None
+    scores: np.ndarray | None = None
+    important: Literal["high", "low", "none"] = "high"
+    never_learned: np.ndarray | None = None
+    keys: np.ndarray | None = None
+    map: DataMap | None = None
+    images: Callable[[np.ndarray], np.ndarray] | np.ndarray | None = None
+    suspects: Suspects | None = None
+    steps: tuple[Step, ...] = ()
+    provenance: Provenance | None = None
+    why_missing: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.kept:
+            raise DataError(
+                "Findings(kept=()): nothing was kept, so there is nothing to report. Give one fraction at least."
+            )
+        for kept in self.kept:
+            if not self.of(CHOSEN, kept.fraction):
+                raise DataError(
+                    f"Findings(outcomes=…): no training on the chosen {kept.fraction:g} is among them, and the page"
+                    " is about it. Give an Outcome(arm='chosen') for every kept fraction."
+                )
+            if len(kept.positions) and not 0 <= np.min(kept.positions) <= np.max(kept.positions) < len(self):
+                raise DataError(
+                    f"Findings(kept=…): a position of the kept {kept.fraction:g} is not among the {len(self)} examples."
+                    " Give positions in the data from 0, not ids."
+                )
+        for name, values in self._per_example().items():
+            if values is not None and len(values) != len(self):
+                raise DataError(
+                    f"Findings({name}=…): {len(values)} values for {len(self)} examples."
+                    " Give one for every example of the data."
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def main(self) -> Kept:
+        """The kept fraction that the headline speaks of."""
+        return self.kept[0]
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every arm that has an outcome: full, chosen, random, balanced, then the others by name."""
+        order = {FULL: 0, CHOSEN: 1, RANDOM: 2, BALANCED: 3}
+        return tuple(sorted({outcome.arm for outcome in self.outcomes}, key=lambda arm: (order.get(arm, 4), arm)))
+
+    def of(self, arm: Arm, fraction: float) -> tuple[Outcome, ...]:
+        """The outcomes of one arm at one fraction, by seed; the fraction of "full" does not matter."""
+        found = [o for o in self.outcomes if o.arm == arm and (arm == FULL or abs(o.fraction - fraction) < 1e-9)]
+        return tuple(sorted(found, key=lambda outcome: outcome.seed))
+
+    def is_kept(self, kept: Kept) -> np.ndarray:
+        """Which examples are kept, (N,) booleans."""
+        mask = np.zeros(len(self), dtype=bool)
+        mask[kept.positions] = True
+        return mask
+
+    def _per_example(self) -> dict[str, np.ndarray | None]:
+        values = {"scores": self.scores, "never_learned": self.never_learned, "keys": self.keys}
+        if self.map is not None:
+            for name in ("confidence", "variability", "correctness"):
+                values[f"map.{name}"] = getattr(self.map, name)
+        if self.suspects is not None:
+            for name in ("suggested", "corrupted", "clean"):
+                values[f"suspects.{name}"] = getattr(self.suspects, name)
+        return values
