@@ -9,6 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# No clock decides a test, and every run draws the same examples.
+settings.register_profile("paredown", deadline=None, derandomize=True)
+settings.load_profile("paredown")
 
 GOLDEN = Path(os.environ.get("PAREDOWN_GOLDEN", Path(__file__).resolve().parents[2] / "shared" / "golden"))
 

@@ -24,7 +24,7 @@ from paredown.method import build
 from paredown.page import DataMap, Findings, Kept, Outcome, Provenance, Step, Suspects, write_page
 from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM
 from paredown.runner import Made, Run
-from paredown.scoring.base import score_dynamics
+from paredown.scoring.base import AbstractDynamicsScorer
 from paredown.scoring.dynamics import Aum, Correctness, RecordedMean, Variability
 from paredown.store import Store
 
@@ -272,13 +272,22 @@ def _never_learned(watched: list[TrainingDynamics]) -> np.ndarray | None:
     return ~learned
 
 
+def _mean(scorer: AbstractDynamicsScorer, watched: list[TrainingDynamics]) -> np.ndarray:
+    """The mean over runs; NaN, which the page leaves out, for an example that a run never presented."""
+    values = []
+    for dynamics in watched:
+        state = scorer.init(len(dynamics.ids))
+        for epoch in dynamics:
+            state = scorer.update(state, epoch)
+        values.append(scorer.finish(state))
+    return np.mean(values, axis=0)
+
+
 def _data_map(watched: list[TrainingDynamics]) -> DataMap | None:
     if not watched or not {"confidence", "correct"} <= set(watched[0].quantities):
         return None
     scorers = (RecordedMean("confidence"), Variability(), Correctness())
-    confidence, variability, correctness = (
-        np.mean([score_dynamics(scorer, dynamics) for dynamics in watched], axis=0) for scorer in scorers
-    )
+    confidence, variability, correctness = (_mean(scorer, watched) for scorer in scorers)
     epochs = " and ".join(sorted({str(len(dynamics)) for dynamics in watched}))
     runs = f" of {len(watched)} trainings" if len(watched) > 1 else ""
     return DataMap(confidence, variability, correctness, epochs=f"{epochs} epochs{runs}")
@@ -287,7 +296,7 @@ def _data_map(watched: list[TrainingDynamics]) -> DataMap | None:
 def _suspects(watched: list[TrainingDynamics], data: Any) -> Suspects | None:
     if not watched or "margin" not in watched[0].quantities:
         return None
-    margins = np.mean([score_dynamics(Aum(), dynamics) for dynamics in watched], axis=0)
+    margins = _mean(Aum(), watched)
     lowest = np.argsort(margins, kind="stable")[: min(SUSPECTS, math.ceil(len(data) / 20))]
     return Suspects(
         # A label that training comes to prefer over the given one has a negative margin; others are no suspects.

@@ -129,7 +129,7 @@ def score(
         PoolMismatch: the runs saw different data.
     """
     from paredown.models.build import load
-    from paredown.scoring.base import score_data, score_dynamics, score_model
+    from paredown.scoring.base import notes_of, score_data, score_dynamics, score_model
     from paredown.training.devices import choose as choose_device
 
     method: Any = scorer
@@ -156,7 +156,8 @@ def score(
     runs = []
     for part in reading.as_list(checkpoint):
         network = load(part, device)
-        runs.append(table(examples.ids, score_model(method, network, examples, runtime=how, seed=seed)))
+        values = score_model(method, network, examples, runtime=how, seed=seed)
+        runs.append(table(examples.ids, values, notes_of(method, network, examples)))
     return ScoreTable.mean(runs)
 
 

@@ -28,7 +28,7 @@ from paredown.errors import MethodError
 from paredown.models.taps import features, last_linear
 from paredown.scoring.base import AbstractModelScorer
 from paredown.scoring.closed_forms import FORMS
-from paredown.scoring.errors import DATA_DIET, _check, el2n
+from paredown.scoring.errors import DATA_DIET, check_shapes, el2n
 from paredown.scoring.statistics import Statistics
 
 # Activations of all layers are held for as many examples as pass at once; more at once is faster only on a GPU.
@@ -103,7 +103,7 @@ def gradient_norms(network: nn.Module, x: Tensor, y: Tensor) -> GradientNorms:
 
 def _error(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The derivative of the loss by the logits, p - e_y, in units of 1 - p_y (B, C), and that unit, float64 (B,)."""
-    _check(logits, labels)
+    check_shapes(logits, labels)
     others = functional.softmax(logits, dim=1).scatter(1, labels[:, None], 0.0)
     missing = others.sum(1)
     error = others.scatter(1, labels[:, None], -missing[:, None])

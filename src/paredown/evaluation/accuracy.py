@@ -1,0 +1,105 @@
+"""Accuracy: how many examples a network classifies rightly, in all and by class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from paredown.data.dataset import ImageDataset
+from paredown.data.loader import OnDevice
+from paredown.errors import MethodError
+from paredown.evaluation.base import AbstractProbe
+from paredown.runtime import Runtime
+
+
+def places(logits: Tensor, labels: Tensor) -> Tensor:
+    """Gives the place of the label among the logits, 0 for the largest; of equal logits the lower class stands first.
+
+    Args:
+        logits: shape (B, C).
+        labels: int64 (B,).
+
+    Returns:
+        int64, shape (B,).
+    """
+    own = logits.gather(1, labels[:, None])
+    before = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
+    # Ties must not count as right: a network whose logits are all equal knows nothing.
+    return ((logits > own) | ((logits == own) & before)).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Accuracy(AbstractProbe):
+    """Accuracy: the share of examples whose label has the largest logit, with top-5, mean loss, and accuracy by class.
+
+    Metrics: `accuracy`; `top-5` where there are more than five classes; `loss`, the mean cross-entropy. The spread is
+    the standard error over the examples, √(p (1 - p) / n) for a share p.
+
+    Args:
+        by_class: give the accuracy of each class too, as groups named for the classes.
+    """
+
+    by_class: bool = True
+
+    def measure(
+        self, network: nn.Module, data: ImageDataset, *, runtime: Runtime, seed: int
+    ) -> list[Mapping[str, Any]]:
+        place, loss = _outcomes(network, data, runtime.batch_size)
+        rows = [_share("accuracy", place < 1)]
+        if len(data.classes) > 5:
+            rows.append(_share("top-5", place < 5))
+        error = float(loss.std(ddof=1) / math.sqrt(len(loss))) if len(loss) > 1 else None
+        rows.append({"metric": "loss", "value": float(loss.mean()), "n": len(loss), "spread": error})
+        if self.by_class:
+            for number, name in enumerate(data.classes):
+                members = data.labels == number
+                if members.any():
+                    rows.append({**_share("accuracy", place[members] < 1), "group": name})
+        return rows
+
+
+def _share(metric: str, right: np.ndarray) -> Mapping[str, Any]:
+    share, n = float(right.mean()), len(right)
+    return {"metric": metric, "value": share, "n": n, "spread": math.sqrt(share * (1 - share) / n) if n > 1 else None}
+
+
+def _outcomes(network: nn.Module, data: ImageDataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gives the place of each label and its cross-entropy, both of shape (N,)."""
+    modes = [(module, module.training) for module in network.modules()]
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    images = OnDevice(data, device)
+    place, loss = np.empty(len(data), np.int64), np.empty(len(data))
+    network.eval()
+    try:
+        with torch.no_grad():
+            for start in range(0, len(data), batch_size):
+                batch = np.arange(start, min(start + batch_size, len(data)))
+                x, y = images.batch(batch)
+                logits = network(x).float()
+                _check(logits, data)
+                place[batch] = places(logits, y).cpu().numpy()
+                loss[batch] = functional.cross_entropy(logits, y, reduction="none").cpu().numpy()
+    finally:
+        for module, training in modes:
+            module.training = training
+    return place, loss
+
+
+def _check(logits: Tensor, data: ImageDataset) -> None:
+    if logits.shape[1] != len(data.classes):
+        raise MethodError(
+            f"Accuracy: the network knows {logits.shape[1]} classes and {data.name} has {len(data.classes)}. "
+            "Evaluate on the data that it was trained for."
+        )
+    if not torch.isfinite(logits).all():
+        raise MethodError(
+            "Accuracy: the network gives logits that are not finite, so it has no accuracy. "
+            "Its training diverged: look at the loss, and lower the learning rate."
+        )

@@ -1,0 +1,23 @@
+"""The contracts that every method and artifact keeps, as checks for ours and for yours.
+
+A method of your own, wherever it stands, is held to them by one call: `check_scorer(MyScorer())`. A check makes its own
+small data and returns nothing; a promise that is not kept is a `BrokenPromise` that says which.
+"""
+
+from paredown.testing.artifacts import check_artifact, check_source
+from paredown.testing.probes import check_probe
+from paredown.testing.promises import BrokenPromise, example_data, example_dynamics, example_network
+from paredown.testing.scorers import check_scorer
+from paredown.testing.selectors import check_selector
+
+__all__ = [
+    "BrokenPromise",
+    "check_artifact",
+    "check_probe",
+    "check_scorer",
+    "check_selector",
+    "check_source",
+    "example_data",
+    "example_dynamics",
+    "example_network",
+]

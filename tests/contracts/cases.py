@@ -1,0 +1,111 @@
+"""One line a method: what the contract suite runs over, and what the catalog and the docs table are compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paredown.artifacts import (
+    QUANTITIES,
+    Artifact,
+    Checkpoint,
+    EmbeddingMatrix,
+    ExampleIds,
+    Pool,
+    Report,
+    Row,
+    ScoreTable,
+    Selection,
+    Trained,
+    TrainingDynamics,
+)
+from paredown.artifacts.ids import NATIVE
+
+# For the methods that take a function by name.
+LOGITS = "tests.contracts.functions:label_logit"
+FIRST = "tests.contracts.functions:lowest_ids"
+
+SCORERS: list[dict[str, Any]] = [
+    {"name": "aum"},
+    {"name": "confidence"},
+    {"name": "correctness"},
+    {"name": "el1n"},
+    {"name": "el2n"},
+    {"name": "el2n", "bn": "batch"},
+    {"name": "el2n", "bn": "recalibrated"},
+    {"name": "entropy"},
+    {"name": "forgetting"},
+    {"name": "forgetting", "never_learned": "zero"},
+    {"name": "forgetting", "never_learned": "infinite"},
+    {"name": "function", "function": LOGITS},
+    {"name": "grand"},
+    {"name": "grand", "bn": "batch"},
+    {"name": "grand-last-layer"},
+    {"name": "input-norm"},
+    {"name": "loss"},
+    {"name": "margin-max"},
+    {"name": "margin-sum"},
+    {"name": "random"},
+    {"name": "recorded-mean"},
+    {"name": "recorded-mean", "quantity": "margin", "first": 1, "last": 5},
+    {"name": "variability"},
+]
+
+SELECTORS: list[dict[str, Any]] = [
+    {"name": "function", "function": FIRST},
+    {"name": "highest"},
+    {"name": "highest-magnitude"},
+    {"name": "lowest"},
+    {"name": "lowest-magnitude"},
+    {"name": "random"},
+    {"name": "random", "legacy_seed": 4426},
+    {"name": "window"},
+    {"name": "window", "offset": 0.5},
+]
+
+PROBES: list[dict[str, Any]] = [
+    {"name": "accuracy"},
+    {"name": "accuracy", "by_class": False},
+]
+
+# Sources that need no file; those that read files are held to the contract beside the files that their tests write.
+SOURCES: list[dict[str, Any]] = [
+    {"name": "digits"},
+    {"name": "digits", "split": "test"},
+    {"name": "synthetic", "n": 40},
+    {"name": "synthetic", "n": 40, "noise": {"name": "label-noise", "fraction": 0.5}},
+]
+
+
+def artifacts() -> list[Artifact]:
+    """Gives one or two of each noun."""
+    ids = ExampleIds.of_pool(Pool(("a", "b"), 30, "0" * 64))
+    native = np.zeros(30, NATIVE)
+    native["low"] = np.arange(30)
+    uids = ExampleIds(native, Pool(("uids",), 30, "1" * 64))
+    draw = np.random.default_rng(0).random
+    epochs = [{name: draw(30, np.float32) for name in QUANTITIES} for _ in range(3)]
+    weights = {"weight": draw((3, 4), np.float32), "steps": np.array(7)}
+    checkpoint = Checkpoint({"name": "convnet"}, shape=(3, 8, 8), classes=3, weights=weights, step=7)
+    dynamics = TrainingDynamics(ids, epochs)
+    table = ScoreTable(ids, draw(30), name="el2n", important="high", low=0.0, high=2**0.5)
+    return [
+        dynamics,
+        TrainingDynamics(ids, [{"correct": np.ones(30, np.float32)}], quantities=("correct",), source="evaluation"),
+        table,
+        ScoreTable.mean([table, ScoreTable(ids, draw(30), name="el2n", important="high", low=0.0, high=2**0.5)]),
+        ScoreTable(uids, np.full(30, np.inf), name="forgetting", important="high", low=0.0, high=np.inf),
+        EmbeddingMatrix(ids, draw((30, 5), np.float32), metric="cosine", normalised=False),
+        Selection(ids.take(np.array([4, 2, 9])), base=30, asked={"selector": {"name": "highest"}}),
+        Selection(
+            uids.take(np.arange(6)),
+            base=30,
+            stratum=np.arange(6) % 2,
+            weight=np.linspace(0.5, 1, 6),
+            asked={"count": 6},
+        ),
+        checkpoint,
+        Trained(checkpoint, dynamics, [Checkpoint({}, shape=(3, 8, 8), classes=3, weights=weights, step=0)]),
+        Report([Row("accuracy", 0.5, 10, 0.1, "a:test", "ab12"), Row("accuracy", 0.4, 1, None, "a:test", "cd", "cat")]),
+    ]
