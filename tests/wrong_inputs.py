@@ -233,7 +233,7 @@ def truncated_npz(folder: Path) -> str:
 
 
 def noise_beyond_all(folder: Path) -> dict[str, Any]:
-    return {"name": "digits", "noise": {"kind_": "uniform", "fraction": 1.5}}
+    return {"name": "digits", "noise": {"pattern": "uniform", "fraction": 1.5}}
 
 
 WRONG: dict[Wrong, str] = {

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from paredown import captions
 from paredown.artifacts import Report, ScoreTable, Selection, Trained, TrainingDynamics
 from paredown.artifacts.base import Artifact
 from paredown.method import build
@@ -142,13 +143,13 @@ class _Account:
             classes=data.classes,
             outcomes=tuple(self._outcome(arm) for arm in self.arms if _subject(arm) in self.accuracies),
             kept=tuple(Kept(arm.fraction, self._positions(arm)) for arm in choices),
-            scorer="no score" if table is None else table.name,
-            selector=selection.artifact.asked["selector"]["name"],
+            scorer="no score" if table is None else captions.title("scorer", table.notes["scorer"]),
+            selector=captions.title("selector", selection.artifact.asked["selector"]),
             budget=training.budget,
-            scorer_words="" if table is None else _scorer_words(table),
-            selector_words=_selector_words(selection.artifact),
-            model=_settings(choices[0].asked["model"]),
-            training=_training_words(choices[0].asked["training"]),
+            scorer_words="" if table is None else captions.scorer_words(table),
+            selector_words=captions.selector_words(selection.artifact),
+            model=captions.settings(choices[0].asked["model"]),
+            training=captions.training_words(choices[0].asked["training"]),
             shape=data.shape,
             test=tested.data,
             test_size=tested.n,
@@ -212,13 +213,15 @@ class _Account:
 
     def _provenance(self, command: str, arm: _Arm) -> Provenance:
         made = self.store.find(arm.made.address).made
-        runtime = made["runtime"]
+        precision = made["runtime"]["precision"]
+        if precision == "auto":
+            precision = "bfloat16 where it is faster" if made["fast_bfloat16"] else "float32"
         return Provenance(
             command=command,
             versions=made["versions"],
-            device=f"{made['machine']}, device {runtime['device']}, precision {runtime['precision']}",
-            threads=runtime["threads"],
-            date=made["when"],
+            device=f"{made['device']}, {made['cores']} cores, precision {precision}",
+            threads=made["threads"],
+            date=made["when"].replace("T", " ").replace("+00:00", " UTC"),
             fingerprint=self.data.ids.pool.fingerprint,
         )
 
@@ -305,40 +308,6 @@ def _suspects(watched: list[TrainingDynamics], data: Any) -> Suspects | None:
         corrupted=data.corrupted,
         clean=data.clean_labels,
     )
-
-
-def _settings(identity: Mapping[str, Any]) -> str:
-    fields = [f"{name} {_settings(part) if isinstance(part, Mapping) else part}" for name, part in identity.items()
-              if name not in ("name", "version") and part not in (None, [], "")]  # fmt: skip
-    return identity["name"] + (f" ({', '.join(fields)})" if fields else "")
-
-
-def _training_words(identity: Mapping[str, Any]) -> str:
-    length = f"{identity['steps']} steps" if identity["steps"] else f"{identity['epochs']} epochs of the whole data"
-    parts = [
-        f"{length} of {identity['batch_size']} examples",
-        _settings(identity["optimizer"]),
-        f"{_settings(identity['schedule'])} schedule",
-    ]
-    if identity["label_smoothing"]:
-        parts.append(f"label smoothing {identity['label_smoothing']:g}")
-    if identity["average"]:
-        parts.append(f"weights averaged with decay {identity['average']:g}")
-    return "; ".join(parts)
-
-
-def _scorer_words(table: ScoreTable) -> str:
-    marks = {"high": "a high value marks an example that teaches much", "low": "a low value marks an example that "
-             "teaches much", "none": "it has no direction"}[table.important]  # fmt: skip
-    runs = f", mean of {table.runs} trainings" if table.runs > 1 else ""
-    paper = f" {table.paper}." if table.paper else ""
-    return f"{_settings(table.notes['scorer'])}{runs}; {marks}.{paper}"
-
-
-def _selector_words(selection: Selection) -> str:
-    shares = ", the same share of each class" if selection.asked["by_class"] else ""
-    inside = ", within an earlier selection" if selection.asked["within"] else ""
-    return f"{_settings(selection.asked['selector'])}{shares}{inside}."
 
 
 def _without_version(identity: Any) -> Any:

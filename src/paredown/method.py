@@ -108,7 +108,9 @@ def build(kind: str, value: Any) -> Any:
         # What is not a class of methods may still serve: a model may be any function that makes a module.
         adopt = catalog.CATALOG[kind].get("factory") if callable(found) else None
         if adopt is None:
-            raise MethodError(f"'{name}' is not a {kind}: {found!r} is not a class made from Method.")
+            raise MethodError(
+                f"'{name}' is not a {kind}: it names a {type(found).__name__}, not a class made from Method."
+            )
         return _construct(catalog.find(kind, "factory"), {"target": name, "options": rest})
     if getattr(found, "kind", None) != kind:
         raise MethodError(f"'{name}' is a {getattr(found, 'kind', 'class of no kind')}, and a {kind} is needed here.")
@@ -135,6 +137,10 @@ def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
 def _construct(cls: type[M], given: Mapping[str, Any]) -> M:
     if cls.__name__.startswith("Abstract"):
         raise MethodError(f"{cls.__name__} is abstract: it says what a {cls.kind} is and cannot be used as one.")
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise MethodError(
+            f"{cls.__name__} is unfinished: it has no {', '.join(missing)}. Write what its kind asks for."
+        )
     known = settings(cls)
     for key in given:
         if key not in known:

@@ -75,27 +75,30 @@ def _data(value: Any) -> Any:
     return open_data(value)
 
 
-def _artifact(kind: type[Artifact]) -> Callable[[Any], Any]:
+def _artifact(name: str, kind: type[Artifact]) -> Callable[[Any], Any]:
     def one(value: Any) -> Any:
         if value is None:
             return None
         if isinstance(value, str | Path):
             value = open_artifact(value)
         if not isinstance(value, Artifact):
-            raise ArtifactError(f"{value!r} is not a {kind.__name__}, nor the folder of one.")
-        return part_of(value, kind)
+            raise ArtifactError(f"{name}={value!r}: neither a {kind.__name__} nor the folder of one.")
+        try:
+            return part_of(value, kind)
+        except ArtifactError as error:
+            raise ArtifactError(f"{name}: {error}") from error
 
     return one
 
 
-def _artifacts(kind: type[Artifact]) -> Callable[[Any], Any]:
-    one = _artifact(kind)
+def _artifacts(name: str, kind: type[Artifact]) -> Callable[[Any], Any]:
+    one = _artifact(name, kind)
 
     def many(value: Any) -> Any:
         if not isinstance(value, list | tuple):
             return one(value)
         if not as_list(value):
-            raise ArtifactError(f"A list of {kind.__name__} is empty, and at least one is needed.")
+            raise ArtifactError(f"{name}: a list of {kind.__name__} is empty, and at least one is needed.")
         return [one(part) for part in as_list(value)]
 
     return many
@@ -114,13 +117,13 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "encoder": _method("encoder"),
     "selector": _method("selector"),
     "probes": _probes,
-    "selection": _artifact(Selection),
-    "within": _artifact(Selection),
-    "scores": _artifact(ScoreTable),
-    "embeddings": _artifact(EmbeddingMatrix),
-    "dynamics": _artifacts(TrainingDynamics),
-    "checkpoint": _artifacts(Checkpoint),
-    "subject": _artifacts(Checkpoint),
+    "selection": _artifact("selection", Selection),
+    "within": _artifact("within", Selection),
+    "scores": _artifact("scores", ScoreTable),
+    "embeddings": _artifact("embeddings", EmbeddingMatrix),
+    "dynamics": _artifacts("dynamics", TrainingDynamics),
+    "checkpoint": _artifacts("checkpoint", Checkpoint),
+    "subject": _artifacts("subject", Checkpoint),
     "fraction": _plain(float | None, "fraction"),
     "count": _plain(int | None, "count"),
     "by_class": _plain(bool, "by_class"),

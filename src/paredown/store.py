@@ -49,6 +49,9 @@ class Verb(Protocol):
     def bind(self, **arguments: Any) -> dict[str, Any]:
         """Gives every argument, read and with defaults filled in."""
 
+    def how(self, runtime: Runtime) -> Mapping[str, Any]:
+        """Gives what the runtime means on this machine: device, precision, threads."""
+
     def run(self, bound: Mapping[str, Any], *, runtime: Runtime, folder: Path) -> Artifact:
         """Does the work; may leave files in the folder to resume from."""
 
@@ -127,7 +130,12 @@ class Store:
                 return self.open(address)
             resumed = any(path.name != "lock" for path in partial.iterdir())
             start = time.perf_counter()
-            artifact = verb.run(bound, runtime=runtime, folder=partial)
+            try:
+                artifact = verb.run(bound, runtime=runtime, folder=partial)
+            except BaseException:
+                if [path.name for path in partial.iterdir()] == ["lock"]:  # nothing was begun that could be resumed
+                    shutil.rmtree(partial)
+                raise
             if not (partial / HEADER).exists():
                 artifact.save(partial)
             seconds = time.perf_counter() - start
@@ -141,7 +149,7 @@ class Store:
                 "digest": artifact.digest(),
                 "files": {name: _sha256(partial / name) for name in _files(partial)},
             }
-            made = _how(runtime) | {"seconds": round(seconds, 3), "resumed": resumed}
+            made = _how(runtime) | dict(verb.how(runtime)) | {"seconds": round(seconds, 3), "resumed": resumed}
             write_json(partial / MADE, made)
             write_json(partial / MANIFEST, manifest)
             (partial / "lock").unlink()
@@ -266,7 +274,7 @@ def _how(runtime: Runtime) -> dict[str, Any]:
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions | {"python": platform.python_version()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "cores": os.cpu_count(),
         "runtime": runtime.plain(),
     }
 

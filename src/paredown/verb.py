@@ -57,6 +57,12 @@ class Verb(Generic[P, R]):
             self.needed(bound)
         return bound
 
+    def how(self, runtime: Runtime) -> dict[str, Any]:
+        """Gives what the runtime means on this machine, for the record."""
+        from paredown.training.devices import in_words
+
+        return in_words(runtime)
+
     def run(self, bound: Mapping[str, Any], *, runtime: Runtime, folder: Path | None) -> R:
         """Calls the function on arguments that `bind` gave."""
         how: dict[str, Any] = {"runtime": runtime}

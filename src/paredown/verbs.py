@@ -155,6 +155,7 @@ def score(
     device = choose_device(how.device)
     runs = []
     for part in reading.as_list(checkpoint):
+        _same_form(part, examples)
         network = load(part, device)
         values = score_model(method, network, examples, runtime=how, seed=seed)
         runs.append(table(examples.ids, values, notes_of(method, network, examples)))
@@ -301,11 +302,21 @@ def evaluate(
     test, device = cast("ImageDataset", data), choose_device(how.device)
     rows = []
     for checkpoint in reading.as_list(subject):
+        _same_form(checkpoint, test)
         network = load(checkpoint, device)
         for probe in probes:
             measured = cast("AbstractProbe", probe).measure(network, test, runtime=how, seed=seed)
             rows += [Row(data=test.name, subject=checkpoint.digest()[:16], **figure) for figure in measured]
     return Report(rows)
+
+
+def _same_form(checkpoint: Checkpoint, data: ImageDataset) -> None:
+    if (checkpoint.shape, checkpoint.classes) != (data.shape, len(data.classes)):
+        takes, has = ("×".join(map(str, shape)) for shape in (checkpoint.shape, data.shape))
+        raise MethodError(
+            f"The network takes images of {takes} in {checkpoint.classes} classes, and {data.name} has images of {has} "
+            f"in {len(data.classes)} classes. Use the data that it was trained for."
+        )
 
 
 VERBS: dict[str, Verb[Any, Any]] = {part.name: part for part in (train, score, embed, select, evaluate)}

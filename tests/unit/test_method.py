@@ -129,7 +129,7 @@ def test_every_float_survives_its_text(number: float) -> None:
         (17, "17 is not a fruit"),
         (f"{__name__}:Plum", "has no 'Plum'"),
         ("no.such.module:Plum", "there is no module 'no.such.module'"),
-        (f"{__name__}:number", "is not a fruit"),
+        (f"{__name__}:number", "is not a fruit: it names a int"),
     ],
 )
 def test_faults_are_named(value: Any, words: str) -> None:

@@ -33,6 +33,9 @@ class Counting:
     def bind(self, **arguments: Any) -> dict[str, Any]:
         return {"scale": 1.0, "of": None} | arguments
 
+    def how(self, runtime: Runtime) -> dict[str, Any]:
+        return {"device": "cpu"}
+
     def run(self, bound: Mapping[str, Any], *, runtime: Runtime, folder: Path) -> Artifact:
         self.calls += 1
         (folder / "half.new").write_text("unfinished")
@@ -95,6 +98,16 @@ def test_what_failed_stays_unfinished_and_is_taken_up(store: Store, verb: Counti
     assert entry.made["resumed"] is True
     assert not list(entry.folder.rglob("*.new")), "half files are not kept"
     assert not (entry.folder / "lock").exists()
+
+
+def test_what_failed_at_once_leaves_nothing(store: Store, verb: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> Artifact:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(verb, "run", refuse)
+    with pytest.raises(RuntimeError):
+        store.make(verb)
+    assert list(store.entries()) == []
 
 
 def test_the_manifest_is_deterministic_and_checks_the_files(tmp_path: Path, verb: Counting) -> None:

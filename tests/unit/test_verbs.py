@@ -120,11 +120,19 @@ OTHER = DATA | {"seed": 2}
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda t: score("el2n", data=DATA), MethodError, r"El2n needs checkpoint= and data=, and score\(\) was given no"),
-        (lambda t: score("forgetting"), MethodError, r"Forgetting needs dynamics=, and score\(\) was given no dynamics"),
+        (
+            lambda t: score("el2n", data=DATA),
+            MethodError,
+            r"El2n needs checkpoint= and data=, and score\(\) was given no",
+        ),
+        (
+            lambda t: score("forgetting"),
+            MethodError,
+            r"Forgetting needs dynamics=, and score\(\) was given no dynamics",
+        ),
         (lambda t: score("el3n", data=DATA), MethodError, "Did you mean 'el2n'"),
-        (lambda t: score("el2n", checkpoint=[], data=DATA), ArtifactError, "A list of Checkpoint is empty"),
-        (lambda t: score("el2n", checkpoint=7, data=DATA), ArtifactError, "7 is not a Checkpoint"),
+        (lambda t: score("el2n", checkpoint=[], data=DATA), ArtifactError, "checkpoint: a list of Checkpoint is empty"),
+        (lambda t: score("el2n", checkpoint=7, data=DATA), ArtifactError, "checkpoint=7: neither a Checkpoint"),
         (lambda t: score("el2n", checkpoint="/no/where", data=DATA), ArtifactError, "There is no artifact at"),
         (lambda t: select("random", data=DATA), MethodError, "either fraction= or count=, and was given neither"),
         (lambda t: select("random", data=DATA, count=3, fraction=0.1), MethodError, "was given both"),
@@ -148,8 +156,22 @@ OTHER = DATA | {"seed": 2}
             "the data index pool",
         ),
         (lambda t: evaluate(t.checkpoint, DATA, ["acuracy"]), MethodError, "Did you mean 'accuracy'"),
+        (
+            lambda t: evaluate(t, DATA | {"size": 12}),
+            MethodError,
+            "The network takes images of 3×8×8 in 3 classes, and",
+        ),
+        (
+            lambda t: score("el2n", checkpoint=t, data=DATA | {"classes": 5}),
+            MethodError,
+            "8×8 in 5 classes. Use the data",
+        ),
         (lambda t: embed("penultimate", data=DATA), MethodError, "needs checkpoint="),
-        (lambda t: evaluate(select("random", data=DATA, count=9), DATA), ArtifactError, "a Checkpoint is needed here"),
+        (
+            lambda t: evaluate(select("random", data=DATA, count=9), DATA),
+            ArtifactError,
+            "subject: A Selection was given, and a Checkpoint is needed here",
+        ),
         (lambda t: train.bind(data=DATA, modle="x"), MethodError, "train has no argument 'modle'"),
         (lambda t: train.bind(data=DATA), MethodError, "train needs model="),
     ],

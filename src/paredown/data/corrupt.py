@@ -24,14 +24,14 @@ class LabelNoise(Method):
     - `asymmetric`: each drawn row takes the next class, (y + 1) mod C.
 
     Args:
-        kind_: which of the three.
+        pattern: which of the three.
         fraction: share of rows drawn, in [0, 1].
         seed: of the draw.
     """
 
     kind: ClassVar[str] = "noise"
 
-    kind_: Literal["uniform", "asymmetric", "permutation"] = "uniform"
+    pattern: Literal["uniform", "asymmetric", "permutation"] = "uniform"
     fraction: float = 0.1
     seed: int = 0
 
@@ -50,14 +50,14 @@ class LabelNoise(Method):
             noisy labels int64 (N,) and the corruption mask bool (N,), in the rows' own order.
         """
         labels = np.asarray(labels, dtype=np.int64)
-        if classes < 2 and self.kind_ != "permutation":
-            raise MethodError(f"LabelNoise(kind_={self.kind_!r}): one class leaves no other label to give.")
+        if classes < 2 and self.pattern != "permutation":
+            raise MethodError(f"LabelNoise(pattern={self.pattern!r}): one class leaves no other label to give.")
         random = np.random.RandomState(self.seed)
         rows = random.choice(len(labels), int(self.fraction * len(labels)), replace=False)
         noisy = labels.copy()
-        if self.kind_ == "permutation":
+        if self.pattern == "permutation":
             noisy[np.sort(rows)] = labels[rows]
-        elif self.kind_ == "uniform":
+        elif self.pattern == "uniform":
             noisy[rows] = (labels[rows] + random.randint(1, classes, len(rows))) % classes if len(rows) else 0
         else:
             noisy[rows] = (labels[rows] + 1) % classes

@@ -59,7 +59,9 @@ CASES: dict[str, Callable[[], Artifact]] = {
     "selection": lambda: Selection(IDS.take(np.array([3, 1])), base=20, asked={"fraction": 0.1}, weight=np.ones(2)),
     "checkpoint": checkpoint,
     "trained": lambda: Trained(checkpoint(), dynamics(), [checkpoint(3), checkpoint(0)]),
-    "report": lambda: Report([Row("accuracy", 0.9, 10, 0.1, "made:test", "ab", reported=0.95), Row("loss", 1, 1, None, "d", "s")]),
+    "report": lambda: Report(
+        [Row("accuracy", 0.9, 10, 0.1, "made:test", "ab", reported=0.95), Row("loss", 1, 1, None, "d", "s")]
+    ),
 }
 
 

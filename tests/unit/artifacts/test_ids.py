@@ -25,7 +25,9 @@ def test_positions_of_finds_every_id(order: list[int], wanted: list[int]) -> Non
 
 def test_ids_of_another_pool_do_not_join() -> None:
     other = Pool(("made:train", "generated:1m"), 60, "77e0" * 16)
-    with pytest.raises(PoolMismatch, match=r"the scores index pool a91c… \(made:train, 50 examples\), the data pool 77e0"):
+    with pytest.raises(
+        PoolMismatch, match=r"the scores index pool a91c… \(made:train, 50 examples\), the data pool 77e0"
+    ):
         ExampleIds.of_pool(POOL).same_pool(ExampleIds.of_pool(other), "the scores", "the data")
 
 

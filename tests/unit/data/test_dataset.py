@@ -68,7 +68,7 @@ def test_statistics_are_those_of_the_pixels() -> None:
 
 def test_noise_keeps_ids_and_remembers_what_it_changed() -> None:
     clean = open_data("digits")
-    noisy = open_data("digits", noise={"kind_": "uniform", "fraction": 0.25, "seed": 3})
+    noisy = open_data("digits", noise={"pattern": "uniform", "fraction": 0.25, "seed": 3})
     assert isinstance(clean, ImageDataset) and isinstance(noisy, ImageDataset)
     assert clean.ids.pool == noisy.ids.pool  # scores of the clean run join the noisy data
     assert clean.identity() != noisy.identity()

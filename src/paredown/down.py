@@ -1,0 +1,97 @@
+"""The flags of `pare down`: they turn the dials of `recipes/down/down.yaml`, which is a recipe like any other."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paredown import flags, method, reading
+from paredown.flags import CommandError, Flags
+from paredown.rehearsal import kind_of
+
+ABOUT = {
+    "noise": "label noise put on the training data, to see what it does: --noise label-noise --noise.fraction 0.1",
+    "keep": "share of the examples to keep, above 0 and at most 1; repeat the flag for a curve",
+    "by_class": "keep the same share of each class",
+    "seeds": "how many trainings of each kind; the spread comes from them",
+    "model": "which network",
+    "training": "how it is trained, the same number of steps whatever is kept",
+    "scorer": "what to measure of each example",
+    "selector": "which of them to keep",
+}
+
+
+def add_dials(parser: Flags, dials: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Adds the data and a flag for each dial."""
+    parser.add_argument("data", help="a name that `pare list data` shows, or a path", metavar="DATA")
+    for name, value in dials.items():
+        if kind_of(name):
+            flags.add_method(parser, name, ABOUT[name], words)
+        elif name == "by_class":
+            parser.add_argument(f"--{name}", nargs="?", const="true", help=ABOUT[name], metavar="true|false")
+        elif name == "keep":
+            parser.add_argument("--keep", action="append", help=f"{ABOUT[name]} (default: {value[0]})", metavar="SHARE")
+        elif name == "seeds":
+            parser.add_argument("--seeds", help=f"{ABOUT[name]} (default: {len(value)})", metavar="N")
+    for name in ("epochs", "steps"):
+        parser.add_argument(f"--{name}", help=f"short for --training.{name}", metavar="N")
+
+
+def turned(dials: Mapping[str, Any], given: argparse.Namespace) -> dict[str, Any]:
+    """Gives the dials that were typed, each looked at on its own, so that a fault is named once and not in every step.
+
+    Raises:
+        ParedownError: a value that cannot be read, data that are not there, a share outside (0, 1].
+    """
+    from paredown.data.source import find_source
+
+    find_source(given.data)
+    typed: dict[str, Any] = {"data": given.data}
+    for name in dials:
+        value = getattr(given, name)
+        if value is None or name == "data":
+            continue
+        if kind_of(name):
+            typed[name] = _one(name, flags.methods(name, value))
+        elif name == "keep":
+            typed[name] = [_share(share) for share in value]
+        elif name == "seeds":
+            typed[name] = list(range(_count(name, value)))
+        else:
+            typed[name] = reading.read(name, value)
+    length = {name: getattr(given, name) for name in ("epochs", "steps") if getattr(given, name) is not None}
+    if length or "training" in typed:
+        typed["training"] = _training(dials["training"], typed.get("training", {}) | length)
+    for name, value in typed.items():
+        if kind_of(name):
+            method.build(str(kind_of(name)), value)
+    return typed
+
+
+def _training(standard: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:
+    # A length that was typed replaces the other one, which nobody asked for.
+    kept = {name: value for name, value in standard.items() if name not in ("epochs", "steps")}
+    return dict(standard if not {"epochs", "steps"} & typed.keys() else kept) | {
+        name: flags.scalar(value) if isinstance(value, str) else value for name, value in typed.items()
+    }
+
+
+def _one(name: str, given: list[Any]) -> Any:
+    if len(given) > 1:
+        raise CommandError(f"pare down: --{name} is given {len(given)} times, and it takes one value.")
+    return given[0]
+
+
+def _share(text: str) -> float:
+    share = method.read(float, text, f"--keep {text}")
+    if not 0 < share <= 1:
+        raise CommandError(f"--keep {text}: a share lies above 0 and is at most 1.")
+    return float(share)
+
+
+def _count(name: str, text: str) -> int:
+    count = method.read(int, text, f"--{name} {text}")
+    if count < 1:
+        raise CommandError(f"--{name} {text}: at least 1 is needed.")
+    return int(count)

@@ -1,0 +1,173 @@
+"""What a long job says while it runs: a file of metrics, a progress bar, and trackers of other people's making.
+
+`metrics.jsonl` holds no clock times: an interrupted and resumed training leaves the same bytes as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from paredown.errors import ArtifactError, require
+
+
+class MetricsFile:
+    """A file of JSON lines that can be cut back to a cursor, so that a resumed job repeats no line.
+
+    Args:
+        path: the file; its folder is made when it is not there.
+        cursor: how many bytes of it to keep.
+    """
+
+    def __init__(self, path: Path, *, cursor: int = 0) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        size = self._file.seek(0, 2)
+        if size < cursor:
+            self._file.close()
+            raise ArtifactError(
+                f"{path} holds {size} bytes, and {cursor} were written before the interruption. "
+                "Remove the unfinished folder and train again."
+            )
+        self._file.truncate(cursor)
+        self._file.seek(cursor)
+
+    @property
+    def cursor(self) -> int:
+        """How many bytes are written."""
+        return self._file.tell()
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Writes one line; it is with the operating system when this returns, so that killing the job keeps it."""
+        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Reads the lines of a metrics file, the first of which says what is trained."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class Tracker(Protocol):
+    """Where metrics go besides the file."""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Takes the metrics of a step."""
+
+    def close(self) -> None:
+        """Is told that nothing more comes."""
+
+
+class TensorBoard:
+    """Writes scalars as TensorBoard event files into a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = require("tensorboard.summary", "tensorboard").Writer(str(folder))
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class MLflow:
+    """Writes metrics as an MLflow run, to wherever `MLFLOW_TRACKING_URI` points."""
+
+    def __init__(self, run: str) -> None:
+        self._mlflow = require("mlflow", "mlflow")
+        self._mlflow.start_run(run_name=run)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        self._mlflow.log_metrics(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
+    """Opens the trackers of a job.
+
+    They write outside the job's own folder, whose content depends on nothing but the job: TensorBoard's files, which
+    hold clock times, go to `tensorboard/` beside it.
+
+    Args:
+        names: `tensorboard`, `mlflow`.
+        folder: the job's folder; its name is the run's name.
+    """
+    run = folder.name.removesuffix(".partial")
+    make: dict[str, Callable[[], Tracker]] = {
+        "tensorboard": lambda: TensorBoard(folder.parent / "tensorboard" / run),
+        "mlflow": lambda: MLflow(run),
+    }
+    return [make[name]() for name in names]
+
+
+class _Rate(ProgressColumn):
+    """Units of work a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.1f} {self.unit}/s")
+
+
+class Bar:
+    """A progress bar with rate and time left, drawn on standard error when that is a terminal.
+
+    Args:
+        title: what is being done.
+        total: how many units it takes.
+        done: how many were done before.
+        unit: their name, in the plural.
+        shown: draw nothing when false.
+    """
+
+    def __init__(
+        self, title: str, total: int, *, done: int = 0, unit: str = "steps", shown: bool = True, console: Any = None
+    ) -> None:
+        console = console or Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+            _Rate(unit),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not (shown and console.is_terminal),
+            transient=True,
+        )
+        self._task = self._progress.add_task(title, total=total, completed=done, note="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def move(self, done: int) -> None:
+        """Says how many units are done now."""
+        self._progress.update(self._task, completed=done)
+
+    def note(self, words: str) -> None:
+        """Says a word about the last of them."""
+        self._progress.update(self._task, note=words)

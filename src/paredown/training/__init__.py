@@ -1,0 +1,25 @@
+"""Training: one loop, the settings that decide what it computes, and the recorder that also serves other loops."""
+
+from __future__ import annotations
+
+from paredown.training.loop import fit
+from paredown.training.optimizers import AbstractOptimizer, Adam, AdamW, Sgd
+from paredown.training.record import Recorder, Recording
+from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Step, Triangular
+from paredown.training.training import Training
+
+__all__ = [
+    "AbstractOptimizer",
+    "AbstractSchedule",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Cosine",
+    "Recorder",
+    "Recording",
+    "Sgd",
+    "Step",
+    "Training",
+    "Triangular",
+    "fit",
+]

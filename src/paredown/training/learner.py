@@ -1,0 +1,134 @@
+"""One step down the loss, and what a step changes: network, optimizer, averaged weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from paredown.models.build import Network
+from paredown.rng import key
+from paredown.training.averaging import Average
+from paredown.training.devices import Place
+from paredown.training.optimizers import set_rate
+from paredown.training.resume import optimizer_tensors, restore_optimizer
+from paredown.training.training import Plan, Training
+
+
+def learn(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    *,
+    count: int,
+    weights: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    autocast: AbstractContextManager[Any] | None = None,
+    processes: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Takes one step of the optimizer down the mean cross-entropy of a batch.
+
+    Args:
+        net: in training mode.
+        optimizer: its rate is already that of the step.
+        x: what the network takes, shape (B, …).
+        y: labels, int64 (B,).
+        count: what the sum of the losses is divided by: the size of the whole batch, over all processes.
+        weights: how much each example counts, shape (B,).
+        label_smoothing: ε.
+        autocast: precision of the forward pass.
+        processes: how many share the batch; their gradients are averaged where a sum is meant.
+
+    Returns:
+        The logits before the step, float32 (B, classes), and the sum of the losses of these examples; both without
+        gradient and on the device.
+    """
+    with autocast or nullcontext():
+        logits = net(x)
+    logits = logits.float()
+    losses = functional.cross_entropy(logits, y, reduction="none", label_smoothing=label_smoothing)
+    total = (losses if weights is None else losses * weights).sum()
+    (total * (processes / count)).backward()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return logits.detach(), total.detach()
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Sets the generators that a network on a device may draw from; `torch.manual_seed` sets all, in 70 microseconds."""
+    if device.type in ("cpu", "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+class Learner:
+    """A network in training.
+
+    Args:
+        network: on its device.
+        training: what is computed.
+        plan: how many steps there are.
+        seed: of what the network draws (dropout).
+        place: where it runs.
+        compiled: run it through `torch.compile`.
+    """
+
+    def __init__(
+        self, network: Network, training: Training, plan: Plan, *, seed: int, place: Place, compiled: bool
+    ) -> None:
+        # Convolutions run fastest in this format on CPUs and GPUs alike (1.3 to 1.7 times on a CPU, in float32).
+        self.network: Network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.training, self.plan, self.seed, self.place = training, plan, seed, place
+        self.optimizer = training.optimizer.build(self.network)
+        self.average = None if training.average is None else Average(self.network, training.average)
+        self.net = place.spread(torch.compile(self.network) if compiled else self.network)  # type: ignore[arg-type]
+        self.net.train()
+
+    def rate(self, step: int) -> float:
+        """Gives the learning rate of a step, numbered from 1."""
+        return self.training.optimizer.lr * self.training.schedule.share(step, self.plan.steps)
+
+    def take(self, step: int, x: Tensor, y: Tensor, *, count: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Takes a step, numbered from 1, on this process's share of a batch; see `learn`."""
+        set_rate(self.optimizer, self.rate(step))
+        reseed(self.place.device, key(self.seed, "network", step, self.place.rank))
+        seen = learn(
+            self.net,
+            self.optimizer,
+            x,
+            y,
+            count=count,
+            weights=weights,
+            label_smoothing=self.training.label_smoothing,
+            autocast=self.place.autocast(),
+            processes=self.place.processes,
+        )
+        if self.average is not None:
+            self.average.update(self.network, step)
+        return seen
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Gives everything that the steps so far have made."""
+        made = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.average is not None:
+            made |= {f"average.{name}": value for name, value in self.average.state().items()}
+        return made | optimizer_tensors(self.optimizer)
+
+    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
+        """Takes back what `tensors` gave after some step."""
+        self.network.load_state_dict(_under("network.", tensors))
+        if self.average is not None:
+            self.average.restore(_under("average.", tensors), step)
+        restore_optimizer(self.optimizer, tensors)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,127 @@
+"""`Training`: everything that decides what a training computes, and the plan of steps that follows from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from paredown.data.augment import Augmentation
+from paredown.errors import MethodError
+from paredown.method import Method
+from paredown.training.optimizers import AbstractOptimizer, Sgd
+from paredown.training.schedules import AbstractSchedule, Cosine
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps a training takes.
+
+    Args:
+        steps: in all.
+        per_epoch: in one pass over the examples.
+        batch: examples a step; an incomplete last batch, where it is kept, has fewer.
+    """
+
+    steps: int
+    per_epoch: int
+    batch: int
+
+    @property
+    def epochs(self) -> float:
+        """How many passes over the examples the steps make."""
+        return self.steps / self.per_epoch
+
+    def refuse_idle(self, processes: int, *, examples: int, drop_last: bool) -> None:
+        """Checks that each of several processes has something to do at every step.
+
+        Raises:
+            MethodError: a batch has fewer examples than there are processes.
+        """
+        rest = examples % self.batch
+        smallest = self.batch if drop_last or not rest else rest
+        if smallest < processes:
+            raise MethodError(
+                f"Training(batch_size={self.batch}): a batch of {smallest} cannot be shared by {processes} processes. "
+                "Start fewer processes, or drop the incomplete last batch."
+            )
+
+
+@dataclass(frozen=True)
+class Training(Method):
+    """How a network is trained by cross-entropy.
+
+    Args:
+        epochs: passes over the data; 30 when steps are not given either.
+        steps: optimizer steps, in place of epochs.
+        budget: what `epochs` keeps when a selection is trained on. `steps`: the number of steps that the whole data
+            would take, so a smaller set is seen more often (as in Paul et al. 2021). `epochs`: the number of passes, so
+            a smaller set trains for less time.
+        batch_size: examples a step, over all processes together.
+        drop_last: leave out an epoch's incomplete last batch. Fewer examples than one batch are all taken at once.
+        optimizer: the rule of a step.
+        schedule: the share of the optimizer's rate at each step.
+        label_smoothing: ε; the target is 1 − ε on the label and ε spread over all classes.
+        augmentation: what happens to images; none takes the data's own.
+        average: the decay of an exponential average of the weights, which then is the checkpoint; none for no average.
+        checkpoints_at: steps after which the network (not the average) is kept as well; 0 is the untrained one.
+    """
+
+    kind: ClassVar[str] = "training"
+    epochs: int | None = None
+    steps: int | None = None
+    budget: Literal["steps", "epochs"] = "steps"
+    batch_size: int = 128
+    drop_last: bool = True
+    optimizer: AbstractOptimizer = Sgd()  # noqa: RUF009  (frozen)
+    schedule: AbstractSchedule = Cosine()  # noqa: RUF009  (frozen)
+    label_smoothing: float = 0.0
+    augmentation: Augmentation | None = None
+    average: float | None = None
+    checkpoints_at: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.steps is None:
+            object.__setattr__(self, "epochs", 30)
+        if self.epochs is not None and self.steps is not None:
+            raise MethodError(
+                f"Training(epochs={self.epochs}, steps={self.steps}): two lengths of one training. Give one of them."
+            )
+        if self.budget not in ("steps", "epochs"):
+            raise MethodError(f"Training(budget={self.budget!r}): not a budget. Use steps or epochs.")
+        for field in ("epochs", "steps", "batch_size"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise MethodError(f"Training({field}={value}): nothing would be trained. Give at least 1.")
+        if not 0 <= self.label_smoothing < 1:
+            raise MethodError(f"Training(label_smoothing={self.label_smoothing}): a share lies from 0 up to below 1.")
+        if self.average is not None and not 0 < self.average < 1:
+            raise MethodError(f"Training(average={self.average}): a decay lies between 0 and 1, such as 0.999.")
+        if any(step < 0 for step in self.checkpoints_at):
+            raise MethodError(f"Training(checkpoints_at={self.checkpoints_at}): steps are counted from 0.")
+        object.__setattr__(self, "checkpoints_at", tuple(sorted(set(self.checkpoints_at))))
+
+    def plan(self, *, kept: int, whole: int) -> Plan:
+        """Gives the steps of a training.
+
+        Args:
+            kept: how many examples are trained on.
+            whole: how many the data has.
+
+        Raises:
+            MethodError: a checkpoint is asked for after the last step.
+        """
+        batch = min(self.batch_size, kept)
+        per_epoch = self._per_epoch(kept)
+        an_epoch = per_epoch if self.budget == "epochs" else self._per_epoch(whole)
+        steps = self.steps or (self.epochs or 0) * an_epoch
+        if self.checkpoints_at and self.checkpoints_at[-1] > steps:
+            raise MethodError(
+                f"Training(checkpoints_at={self.checkpoints_at}): step {self.checkpoints_at[-1]} never comes, because "
+                f"the training takes {steps} steps. Ask for earlier steps or train longer."
+            )
+        return Plan(steps, per_epoch, batch)
+
+    def _per_epoch(self, examples: int) -> int:
+        batches = examples / self.batch_size
+        return max(1, math.floor(batches) if self.drop_last else math.ceil(batches))

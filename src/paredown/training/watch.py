@@ -1,0 +1,101 @@
+"""Recording inside `fit`: the same measurements as `Recorder`, without a look at the ids or a wait for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paredown.artifacts.dynamics import DynamicsWriter
+from paredown.artifacts.ids import ExampleIds
+from paredown.data.loader import OnDevice, batches
+from paredown.training.devices import Place
+from paredown.training.record import Buffers, Recording
+from paredown.training.training import Plan
+
+
+class Watch:
+    """Records the dynamics of a training whose order is known beforehand.
+
+    Args:
+        recording: what, from where and how often.
+        ids: of the examples that are trained on.
+        plan: where the epochs end.
+        place: where it runs.
+        folder: where the epochs are written.
+    """
+
+    def __init__(self, recording: Recording, ids: ExampleIds, plan: Plan, *, place: Place, folder: Path) -> None:
+        self.recording, self.plan, self.place = recording, plan, place
+        self._buffers = Buffers(len(ids), recording.quantities, place.device)
+        self._writer: DynamicsWriter | None = None
+        if place.rank == 0:
+            self._writer = DynamicsWriter(folder, ids, quantities=recording.quantities, source=recording.by)
+
+    def put(self, step: int, rows: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Takes this process's share of a step's batch; `rows` are positions among the ids."""
+        if self.recording.by == "presentations" and self._recorded(step):
+            self._buffers.put(rows, logits, labels)
+
+    def end_epoch(self, step: int, network: nn.Module, images: OnDevice, positions: np.ndarray, batch: int) -> None:
+        """Writes the epoch that ended with a step.
+
+        Args:
+            step: its last.
+            network: for a recording by evaluation, which makes its pass now.
+            images: what that pass looks at.
+            positions: where the ids stand in the images.
+            batch: examples a forward pass.
+        """
+        if not self._recorded(step):
+            return
+        if self.recording.by == "evaluation":
+            self._evaluate(network, images, positions, batch)
+        values = self._gathered().cpu().numpy()
+        if self._writer is not None:
+            number = self._epoch(step) // self.recording.every
+            self._writer.write(number, dict(zip(self.recording.quantities, values, strict=True)))
+        self._buffers.clear()
+
+    def finish(self) -> None:
+        """Makes the epochs a whole artifact."""
+        if self._writer is not None:
+            self._writer.finish()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Gives the unfinished epoch."""
+        held = self._buffers.tensors() if self.place.processes == 1 else {"values": self._gathered()}
+        return {f"watch.{name}": tensor for name, tensor in held.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes the unfinished epoch back; of several processes the first one has it all."""
+        if self.place.rank == 0:
+            mine = {name.removeprefix("watch."): value for name, value in tensors.items() if name.startswith("watch.")}
+            self._buffers.restore(mine)
+
+    def _epoch(self, step: int) -> int:
+        return (step - 1) // self.plan.per_epoch
+
+    def _recorded(self, step: int) -> bool:
+        return self._epoch(step) % self.recording.every == 0
+
+    @torch.no_grad()
+    def _evaluate(self, network: nn.Module, images: OnDevice, positions: np.ndarray, batch: int) -> None:
+        """Fills the buffers from a pass in evaluation mode and float32 over the un-augmented images."""
+        network.eval()
+        parts = batches(np.arange(len(positions)), batch, drop_last=False)
+        for part in islice(parts, self.place.rank, None, self.place.processes):
+            x, y = images.batch(positions[part])
+            self._buffers.put(torch.from_numpy(part).to(self.place.device), network(x), y)
+        network.train()
+
+    def _gathered(self) -> Tensor:
+        values = self._buffers.values()
+        if self.place.processes == 1:
+            return values
+        known = self.place.total((~values.isnan()).float())
+        return torch.where(known > 0, self.place.total(values.nan_to_num(nan=0.0)), torch.nan)

@@ -1,0 +1,210 @@
+"""Numbers that change need a new version: each method's numbers on one tiny case, beside its identity.
+
+An address holds a method's name, fields and `version`. If its numbers changed and its version did not, results made
+before would be taken for new ones. `tests/versions.json` therefore keeps a few numbers for each identity. Raise
+`version` on the class, then run `python tests/test_versions.py`: it adds what is missing and never changes the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paredown import catalog, rng
+from paredown.artifacts import Checkpoint, ExampleIds, Pool, Trained, TrainingDynamics
+from paredown.artifacts.dynamics import QUANTITIES
+from paredown.data import ImageDataset
+from paredown.method import Method, build
+from paredown.models import checkpoint_of, load, network
+from paredown.models.convnet import ConvNet
+from paredown.runtime import Runtime
+from paredown.scoring.base import score_data, score_dynamics, score_model
+from paredown.selection.base import Candidates, choose
+from paredown.training import Constant, Sgd, Training, fit
+
+RECORDED = Path(__file__).with_name("versions.json")
+CPU = Runtime(device="cpu", precision="float32", progress=False)
+# Settings where the defaults would do nothing, or where a field has no default.
+SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("augmentation", "augmentation"): {"crop": 2, "flip": True, "cutout": 3},
+    ("noise", "label-noise"): {"fraction": 0.5},
+    ("training", "training"): {"steps": 4, "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}},
+    ("scorer", "recorded-mean"): {"quantity": "el2n"},
+}
+NO_NUMBERS = {
+    ("model", "factory"): "numbers of a function of the user's",
+    ("scorer", "function"): "numbers of a function of the user's",
+    ("selector", "function"): "numbers of a function of the user's",
+    **{
+        ("data", name): "reads files; the tests of data hold its bytes"
+        for name in (
+            "cifar10",
+            "cifar100",
+            "cinic10",
+            "fashion-mnist",
+            "folder",
+            "idx",
+            "mnist",
+            "npz",
+            "parquet",
+            "svhn",
+        )
+    },
+}
+
+
+def drawn(name: str, *shape: int) -> np.ndarray:
+    """Gives numbers in [0, 1) from raw words, which are the same in every version of numpy."""
+    words = rng.stream(0, "versions", name).bit_generator.random_raw(int(np.prod(shape)))
+    return ((words >> np.uint64(40)) / 2.0**24).reshape(shape)
+
+
+def images() -> ImageDataset:
+    pixels = (drawn("pixels", 12, 8, 8, 3) * 256).astype(np.uint8)
+    pool = Pool(("versions:train",), 12, "0" * 16)
+    return ImageDataset(
+        "versions:train", pixels, np.arange(12) % 3, ("a", "b", "c"), ExampleIds.of_pool(pool), (0.5,) * 3, (0.25,) * 3
+    )
+
+
+def checkpoint() -> Checkpoint:
+    """Gives a small network whose weights come from here, not from torch's initialisation."""
+    made = network(ConvNet(), (3, 8, 8), 3, mean=(0.5,) * 3, std=(0.25,) * 3)
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            spread = 2 * drawn(name, *weight.shape) - 1
+            weight.copy_(
+                torch.from_numpy(spread * (1.5 if weight.ndim > 1 else 0.5) / max(weight[0].numel(), 1) ** 0.5)
+            )
+    return checkpoint_of(made, ConvNet(), 1)
+
+
+def of_scorer(scorer: Any) -> Iterable[float]:
+    if "dynamics" in scorer.needs:
+        epochs = [{name: drawn(f"{name} {e}", 6).astype(np.float32) for name in QUANTITIES} for e in range(5)]
+        epochs = [epoch | {"correct": np.round(epoch["correct"])} for epoch in epochs]
+        ids = ExampleIds.of_pool(Pool(("versions:train",), 6, "0" * 16))
+        dynamics = TrainingDynamics(ids, epochs, quantities=QUANTITIES, source="presentations")
+        return score_dynamics(scorer, dynamics)
+    if "checkpoint" in scorer.needs:
+        return score_model(scorer, load(checkpoint()), images(), runtime=CPU, seed=0)
+    return score_data(scorer, images(), runtime=CPU, seed=0)
+
+
+def of_selector(selector: Any) -> Iterable[float]:
+    values = drawn("values", 12) - 0.5
+    candidates = Candidates(np.arange(12), values, values, np.arange(12) % 3, drawn("vectors", 12, 4))
+    return [*choose(selector, candidates, 5), *choose(selector, candidates, 5, by_class=True)]
+
+
+def of_optimizer(optimizer: Any) -> Iterable[float]:
+    layer = nn.Linear(2, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
+        layer.bias.copy_(torch.tensor([0.25, -1.0]))
+    steps = optimizer.build(layer)
+    for _ in range(3):
+        steps.zero_grad()
+        layer(torch.tensor([[1.0, 2.0]])).square().sum().backward()
+        steps.step()
+    return [*layer.weight.flatten().tolist(), *layer.bias.tolist()]
+
+
+def of_model(model: Any) -> Iterable[float]:
+    made = network(model, (3, 16, 16), 3, mean=(0.5,) * 3, std=(0.25,) * 3, seed=0).eval()
+    x = torch.from_numpy(drawn("x", 2, 3, 16, 16)).float()
+    with torch.no_grad():
+        return [*made(x).flatten().tolist(), float(sum(p.numel() for p in made.parameters()))]
+
+
+def of_training(training: Any, recording: Any = None) -> Iterable[float]:
+    with tempfile.TemporaryDirectory() as folder:
+        fit(images(), ConvNet(), training, recording=recording, seed=0, runtime=CPU, folder=Path(folder))
+        made = Trained.adopt(Path(folder))
+        if recording is not None and made.dynamics is not None:
+            return [float(np.nanmean(epoch[name])) for epoch in made.dynamics for name in made.dynamics.quantities]
+        weights = made.checkpoint.weights
+        return [float(np.abs(np.asarray(weights[name], dtype=np.float64)).sum()) for name in sorted(weights)]
+
+
+def of_recording(recording: Any) -> Iterable[float]:
+    return of_training(Training(steps=4, batch_size=4, optimizer=Sgd(lr=0.01), schedule=Constant()), recording)
+
+
+def of_augmentation(augmentation: Any) -> Iterable[float]:
+    pixels = torch.arange(2 * 36, dtype=torch.uint8).view(2, 1, 6, 6)
+    moved = augmentation.apply(pixels, torch.Generator().manual_seed(0))
+    return moved.flatten().tolist()
+
+
+def of_data(source: Any) -> Iterable[float]:
+    data = source.load()
+    return [len(data), float(data.images.mean()), float(data.images[0].sum()), *data.labels[:8].tolist()]
+
+
+MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
+    "scorer": of_scorer,
+    "selector": of_selector,
+    "schedule": lambda schedule: [schedule.share(step, 100) for step in (1, 10, 31, 50, 61, 100)],
+    "optimizer": of_optimizer,
+    "model": of_model,
+    "training": of_training,
+    "recording": of_recording,
+    "augmentation": of_augmentation,
+    "noise": lambda noise: noise.apply(np.arange(12) % 3, 3)[0],
+    "data": of_data,
+    "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2].flatten(),
+    "probe": lambda probe: [row["value"] for row in probe.measure(load(checkpoint()), images(), runtime=CPU, seed=0)],
+}
+METHODS = [(kind, name) for kind in catalog.CATALOG for name in catalog.names(kind) if (kind, name) not in NO_NUMBERS]
+
+
+def made(kind: str, name: str) -> Method:
+    return build(kind, {"name": name} | SETTINGS.get((kind, name), {}))
+
+
+def identity(kind: str, method: Method) -> str:
+    return f"{kind} {json.dumps(method.identity(), sort_keys=True)}"
+
+
+def recorded() -> dict[str, list[float]]:
+    return json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
+
+
+@pytest.mark.parametrize(("kind", "name"), METHODS, ids=[f"{kind}-{name}" for kind, name in METHODS])
+def test_numbers_change_only_with_the_version(kind: str, name: str) -> None:
+    method = made(kind, name)
+    known = recorded().get(identity(kind, method))
+    assert known is not None, f"no numbers for {identity(kind, method)}. Run: python tests/test_versions.py"
+    numbers = np.array(list(MEASURES[kind](method)), dtype=np.float64)
+    np.testing.assert_allclose(
+        numbers, known, rtol=1e-3, atol=1e-5, err_msg=f"{type(method).__name__} gives other numbers: raise its version"
+    )
+
+
+def test_every_exception_is_still_in_the_catalog() -> None:
+    assert not [key for key in [*NO_NUMBERS, *SETTINGS] if key[1] not in catalog.names(key[0])]
+
+
+def record() -> None:
+    """Adds the numbers of identities that have none yet."""
+    known = recorded()
+    for kind, name in METHODS:
+        method = made(kind, name)
+        if identity(kind, method) not in known:
+            numbers = np.array(list(MEASURES[kind](method)), dtype=np.float64)
+            known[identity(kind, method)] = [float(f"{number:.6g}") for number in numbers]
+    lines = [f"  {json.dumps(key)}: {json.dumps(known[key])}" for key in sorted(known)]
+    RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    record()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import io
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from paredown.errors import ArtifactError, MissingExtra
+from paredown.log import Bar, MetricsFile, open_trackers, read_metrics
+
+
+def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "deep" / "metrics.jsonl")
+    rows = [{"training": "é"}, {"step": 1, "loss": 0.1 + 0.2}]
+    for row in rows:
+        file.append(row)
+    file.close()
+    assert read_metrics(tmp_path / "deep" / "metrics.jsonl") == rows
+
+
+def test_a_file_cut_back_to_its_cursor_repeats_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    file = MetricsFile(path)
+    file.append({"step": 1})
+    cursor = file.cursor
+    file.append({"step": 2})
+    file.close()
+    again = MetricsFile(path, cursor=cursor)
+    assert again.cursor == cursor
+    again.append({"step": 3})
+    again.close()
+    assert read_metrics(path) == [{"step": 1}, {"step": 3}]
+
+
+def test_a_line_is_on_disk_before_the_file_is_closed(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.jsonl")
+    file.append({"step": 1})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}]
+    file.close()
+
+
+def test_a_file_shorter_than_its_cursor_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(ArtifactError, match="holds 3 bytes, and 50 were written before the interruption"):
+        MetricsFile(tmp_path / "metrics.jsonl", cursor=50)
+
+
+def drawn(*, terminal: bool, shown: bool) -> str:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=terminal, width=120)
+    with Bar("training convnet", 200, done=50, shown=shown, console=console) as bar:
+        bar.move(120)
+        bar.note("loss 0.5")
+    return text.getvalue()
+
+
+def test_a_bar_shows_what_is_done_on_a_terminal_only() -> None:
+    seen = drawn(terminal=True, shown=True)
+    assert "training convnet" in seen and "120/200 steps" in seen and "loss 0.5" in seen
+    assert drawn(terminal=False, shown=True) == "" == drawn(terminal=True, shown=False)
+
+
+def test_a_bar_says_the_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=120, get_time=lambda: now[0])
+    bar = Bar("training", 100, console=console)
+    bar._progress.get_time = lambda: now[0]
+    for second in range(1, 6):
+        now[0] = float(second)
+        bar.move(second * 10)
+    with bar:
+        pass
+    assert "10.0 steps/s" in text.getvalue() and "0:00:05" in text.getvalue()
+
+
+def test_tensorboard_gets_the_metrics_beside_the_jobs_folder(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    (tracker,) = open_trackers(["tensorboard"], tmp_path / "train-12ab.partial")
+    tracker.log({"loss": 0.5, "lr": 0.1}, step=7)
+    tracker.close()
+    events = loader.EventAccumulator(str(tmp_path / "tensorboard" / "train-12ab"))
+    events.Reload()
+    (tensor,) = events.Tensors("loss")
+    assert tensor.step == 7 and tensor.tensor_proto.float_val[0] == 0.5
+    assert not (tmp_path / "train-12ab.partial").exists()
+
+
+def test_mlflow_gets_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple] = []
+    stand_in = types.ModuleType("mlflow")
+    stand_in.start_run = lambda run_name: calls.append(("start", run_name))
+    stand_in.log_metrics = lambda metrics, step: calls.append(("log", metrics, step))
+    stand_in.end_run = lambda: calls.append(("end",))
+    monkeypatch.setitem(sys.modules, "mlflow", stand_in)
+    (tracker,) = open_trackers(["mlflow"], tmp_path / "train-12ab.partial")
+    tracker.log({"loss": 0.5}, step=7)
+    tracker.close()
+    assert calls == [("start", "train-12ab"), ("log", {"loss": 0.5}, 7), ("end",)]
+
+
+def test_a_tracker_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(MissingExtra, match=r"mlflow is needed here.*paredown\[mlflow\]"):
+        open_trackers(["mlflow"], tmp_path)
