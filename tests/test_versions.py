@@ -161,7 +161,7 @@ MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "augmentation": of_augmentation,
     "noise": lambda noise: noise.apply(np.arange(12) % 3, 3)[0],
     "data": of_data,
-    "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2].flatten(),
+    "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2, :12].flatten(),
     "probe": lambda probe: [row["value"] for row in probe.measure(load(checkpoint()), images(), runtime=CPU, seed=0)],
 }
 METHODS = [(kind, name) for kind in catalog.CATALOG for name in catalog.names(kind) if (kind, name) not in NO_NUMBERS]

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from paredown import captions
 from paredown.artifacts import Report, ScoreTable, Selection, Trained, TrainingDynamics
@@ -227,6 +225,9 @@ class _Account:
 
     def write_kept(self, arm: _Arm, name: str) -> list[Path]:
         """Writes what one choice kept: a table, and the bare ids one a line, both best first."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         assert arm.selection is not None
         selection: Selection = arm.selection.artifact
         positions = self._positions(arm)

@@ -1,4 +1,4 @@
-"""What a long job says while it runs: a file of metrics, a progress bar, and trackers of other people's making.
+"""What a long job leaves in writing: a file of metrics, and what it tells the trackers of other people's making.
 
 `metrics.jsonl` holds no clock times: an interrupted and resumed training leaves the same bytes as an undisturbed one.
 """
@@ -8,12 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from typing import Any, Protocol
 
 from paredown.errors import ArtifactError, require
 
@@ -113,61 +108,3 @@ def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
         "mlflow": lambda: MLflow(run),
     }
     return [make[name]() for name in names]
-
-
-class _Rate(ProgressColumn):
-    """Units of work a second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.1f} {self.unit}/s")
-
-
-class Bar:
-    """A progress bar with rate and time left, drawn on standard error when that is a terminal.
-
-    Args:
-        title: what is being done.
-        total: how many units it takes.
-        done: how many were done before.
-        unit: their name, in the plural.
-        shown: draw nothing when false.
-    """
-
-    def __init__(
-        self, title: str, total: int, *, done: int = 0, unit: str = "steps", shown: bool = True, console: Any = None
-    ) -> None:
-        console = console or Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-            _Rate(unit),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            disable=not (shown and console.is_terminal),
-            transient=True,
-        )
-        self._task = self._progress.add_task(title, total=total, completed=done, note="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def move(self, done: int) -> None:
-        """Says how many units are done now."""
-        self._progress.update(self._task, completed=done)
-
-    def note(self, words: str) -> None:
-        """Says a word about the last of them."""
-        self._progress.update(self._task, note=words)

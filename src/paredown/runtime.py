@@ -6,6 +6,7 @@ store writes it down beside what was made.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -55,3 +56,8 @@ class Runtime:
     def plain(self) -> dict[str, Any]:
         """Gives the fields as plain data, for the record of how an artifact was made."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def rank() -> int:
+    """Gives which of several processes of `torchrun` this is; 0, which alone writes files, where there is one."""
+    return int(os.environ.get("RANK", "0"))

@@ -22,7 +22,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -33,7 +33,7 @@ from paredown.artifacts.base import HEADER, Artifact, canonical, write_json
 from paredown.artifacts.stored import open_artifact
 from paredown.errors import ArtifactError, StoreError
 from paredown.method import to_identity
-from paredown.runtime import Runtime
+from paredown.runtime import Runtime, rank
 
 PARTIAL = ".partial"
 MANIFEST, MADE = "manifest.json", "made.json"
@@ -116,7 +116,7 @@ class Store:
         if final.exists():
             return self.open(address)
         partial = self.root / (address + PARTIAL)
-        if _rank() > 0:
+        if rank() > 0:
             return self._follow(verb, bound, runtime, partial, final)
         try:
             partial.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,8 @@ class Store:
 
     def _follow(self, verb: Verb, bound: Mapping[str, Any], runtime: Runtime, partial: Path, final: Path) -> Artifact:
         # One of several processes of a distributed training: the first one writes and commits, the others only compute.
-        verb.run(bound, runtime=runtime, folder=partial)
+        with suppress(ArtifactError, OSError):  # the first process may rename the folder while this one reads it
+            verb.run(bound, runtime=runtime, folder=partial)
         deadline = time.monotonic() + 600
         while not final.exists():
             if time.monotonic() > deadline:
@@ -258,10 +259,6 @@ def _locked(folder: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
-
-
-def _rank() -> int:
-    return int(os.environ.get("RANK", "0"))
 
 
 def _how(runtime: Runtime) -> dict[str, Any]:

@@ -11,6 +11,7 @@ address.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from paredown import reading
 from paredown.artifacts import EmbeddingMatrix, ExampleIds, Report, Row, ScoreTable, Selection, Trained
 from paredown.artifacts.selection import count_of
 from paredown.errors import MethodError
-from paredown.runtime import Runtime
+from paredown.runtime import Runtime, rank
 from paredown.verb import Verb, verb
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ def train(
 
     images, chosen = cast("ImageDataset", data), cast("Selection | None", selection)
     positions = None if chosen is None else images.ids.positions_of(chosen.ids, "the data", "the selection")
+    if folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise MethodError(
+            "Several processes train into one folder. Give folder=, or use Store.make or the command line."
+        )
     with ExitStack() as stack:
         temporary = None if folder else stack.enter_context(tempfile.TemporaryDirectory(prefix="paredown-"))
         place = Path(temporary or folder or ".")
@@ -86,6 +91,8 @@ def train(
             runtime=runtime or Runtime(),
             folder=place,
         )
+        if rank() > 0:
+            return Trained.parts(place).in_memory()
         trained = Trained.adopt(place)
         return trained if temporary is None else trained.in_memory()
 

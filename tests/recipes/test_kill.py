@@ -21,7 +21,7 @@ HOW = {"made.json", "report.html"}
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
-    words = "run recipes/data_diet/smoke.yaml --threads 1 --save-seconds 0".split()
+    words = ["run", "recipes/data_diet/smoke.yaml", "--threads", "1", "--save-seconds", "0"]
     return subprocess.Popen(
         [sys.executable, "-m", "paredown", *words],
         cwd=folder,

@@ -1,4 +1,4 @@
-"""A finished run gives account of itself: roles are read off the run, the page and the list of what was kept are written."""
+"""A finished run gives account of itself: roles are read off the run; the page and what was kept are written."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import io
 import sys
 import types
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from paredown.errors import ArtifactError, MissingExtra
-from paredown.log import Bar, MetricsFile, open_trackers, read_metrics
+from paredown.log import MetricsFile, open_trackers, read_metrics
 
 
 def test_lines_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -46,35 +44,6 @@ def test_a_file_shorter_than_its_cursor_is_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(ArtifactError, match="holds 3 bytes, and 50 were written before the interruption"):
         MetricsFile(tmp_path / "metrics.jsonl", cursor=50)
-
-
-def drawn(*, terminal: bool, shown: bool) -> str:
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=terminal, width=120)
-    with Bar("training convnet", 200, done=50, shown=shown, console=console) as bar:
-        bar.move(120)
-        bar.note("loss 0.5")
-    return text.getvalue()
-
-
-def test_a_bar_shows_what_is_done_on_a_terminal_only() -> None:
-    seen = drawn(terminal=True, shown=True)
-    assert "training convnet" in seen and "120/200 steps" in seen and "loss 0.5" in seen
-    assert drawn(terminal=False, shown=True) == "" == drawn(terminal=True, shown=False)
-
-
-def test_a_bar_says_the_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=True, width=120, get_time=lambda: now[0])
-    bar = Bar("training", 100, console=console)
-    bar._progress.get_time = lambda: now[0]
-    for second in range(1, 6):
-        now[0] = float(second)
-        bar.move(second * 10)
-    with bar:
-        pass
-    assert "10.0 steps/s" in text.getvalue() and "0:00:05" in text.getvalue()
 
 
 def test_tensorboard_gets_the_metrics_beside_the_jobs_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Methods: abstract or final, equal by settings, to plain data and back, numbers read by annotation, faults in words."""
+"""Methods: abstract or final, equal by settings, to plain data and back, numbers read by annotation, faults named."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_equal_settings_are_equal_methods() -> None:
 
 
 def test_a_final_class_cannot_be_subclassed() -> None:
-    with pytest.raises(TypeError, match="which is final. Hold a Apple in a field instead"):
+    with pytest.raises(TypeError, match=r"which is final\. Hold a Apple in a field instead"):
 
         class Cider(Apple):
             pass

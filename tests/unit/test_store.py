@@ -89,7 +89,7 @@ def test_what_failed_stays_unfinished_and_is_taken_up(store: Store, verb: Counti
         store.make(verb)
     (entry,) = store.entries()
     assert not entry.complete
-    with pytest.raises(StoreError, match="is unfinished. Give the command that began it again"):
+    with pytest.raises(StoreError, match=r"is unfinished\. Give the command that began it again"):
         store.open(entry.address)
     verb.fail = False
     made = store.make(verb)

@@ -183,5 +183,5 @@ def test_faults_are_named(call: Any, error: type[Exception], words: str, trained
 
 def test_a_training_that_recorded_nothing_says_so(tmp_path: Path) -> None:
     made = train(DATA, MODEL, TRAINING, runtime=QUIET, folder=tmp_path)
-    with pytest.raises(ArtifactError, match="recorded no dynamics. Train again with record="):
+    with pytest.raises(ArtifactError, match=r"recorded no dynamics\. Train again with record="):
         score("forgetting", dynamics=made)

@@ -97,7 +97,7 @@ class Trained(Artifact):
     @classmethod
     def adopt(cls, folder: Path) -> Self:
         """Opens what a training wrote into a folder and gives it its header, so that the folder is whole."""
-        trained = cls._parts(folder)
+        trained = cls.parts(folder)
         header = {"artifact": cls.__name__, "format": cls.format, "digest": trained.digest()} | trained.header()
         write_json(folder / HEADER, header)
         return trained
@@ -110,7 +110,8 @@ class Trained(Artifact):
         return Trained(self.checkpoint, seen, self.early)
 
     @classmethod
-    def _parts(cls, folder: Path) -> Self:
+    def parts(cls, folder: Path) -> Self:
+        """Opens what a training wrote into a folder, which need not be a whole artifact yet."""
         dynamics = folder / "dynamics"
         return cls(
             Checkpoint.open(folder / "checkpoint"),
@@ -137,7 +138,7 @@ class Trained(Artifact):
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
-        trained = cls._parts(folder)
+        trained = cls.parts(folder)
         if trained.header() != {key: header[key] for key in ("checkpoint", "dynamics", "early")}:
             raise ArtifactError(f"{folder}: its parts are not those that the training left. Train again.")
         return trained

@@ -90,7 +90,7 @@ class TrainingDynamics(Artifact):
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
-        ids, _ = ExampleIds.read(folder / "ids.parquet", Pool.from_plain(header["pool"]))
+        ids = ExampleIds.read_keys(folder / "ids.safetensors", Pool.from_plain(header["pool"]))
         quantities = tuple(header["quantities"])
         epochs = _Files(folder, int(header["epochs"]), quantities, len(ids))
         return cls(ids, epochs, quantities=quantities, source=cast(Source, header["source"]))
@@ -132,7 +132,7 @@ class DynamicsWriter:
 
     def write_ids(self) -> None:
         """Writes the ids of the examples, which all epochs share."""
-        self.ids.write(self.folder / "ids.parquet")
+        self.ids.write_keys(self.folder / "ids.safetensors")
 
     def finish(self) -> TrainingDynamics:
         """Writes ids and header, and opens what is now a whole artifact."""

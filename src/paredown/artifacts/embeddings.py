@@ -65,13 +65,13 @@ class EmbeddingMatrix(Artifact):
         yield from ((f"vectors/{number}", block) for number, block in enumerate(self._blocks()))
 
     def write(self, folder: Path) -> None:
-        self.ids.write(folder / "ids.parquet")
+        self.ids.write_keys(folder / "ids.safetensors")
         for number, block in enumerate(self._blocks()):
             save_file({"vectors": np.ascontiguousarray(block)}, folder / f"shard-{number:05d}.safetensors")
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
-        ids, _ = ExampleIds.read(folder / "ids.parquet", Pool.from_plain(header["pool"]))
+        ids = ExampleIds.read_keys(folder / "ids.safetensors", Pool.from_plain(header["pool"]))
         shards = [load_file(path)["vectors"] for path in sorted(folder.glob("shard-*.safetensors"))]
         vectors = np.concatenate(shards) if len(shards) != 1 else shards[0]
         return cls(

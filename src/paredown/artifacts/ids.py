@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
 
 from paredown.errors import ArtifactError, PoolMismatch
 
@@ -128,7 +127,11 @@ class ExampleIds:
         return order[inside].astype(np.int64)
 
     def write(self, path: Path, columns: Mapping[str, np.ndarray] | None = None) -> None:
-        """Writes the keys, and columns beside them, as one Parquet table."""
+        """Writes the keys, and columns beside them, as one Parquet table: what other tools read."""
+        # Imported where tables are written, so that training and scoring run where pyarrow is not installed.
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         if self.keys.dtype == NATIVE:
             keys = pa.FixedSizeBinaryArray.from_buffers(
                 pa.binary(16), len(self), [None, pa.py_buffer(np.ascontiguousarray(self.keys).tobytes())]
@@ -141,6 +144,9 @@ class ExampleIds:
     @classmethod
     def read(cls, path: Path, pool: Pool) -> tuple[ExampleIds, dict[str, np.ndarray]]:
         """Reads what `write` wrote: the ids and the columns beside them."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         table = pq.read_table(path)
         column = table.column("id").combine_chunks()
         if pa.types.is_fixed_size_binary(column.type):
@@ -149,3 +155,14 @@ class ExampleIds:
             keys = column.to_numpy()
         names: Iterable[str] = (name for name in table.column_names if name != "id")
         return cls(keys, pool), {name: table.column(name).to_numpy() for name in names}
+
+    def write_keys(self, path: Path) -> None:
+        """Writes the keys alone, as safetensors: int64 (N,), or uint64 (N, 2) for 16-byte ids."""
+        keys = self.keys.view(np.uint64).reshape(-1, 2) if self.keys.dtype == NATIVE else self.keys
+        save_file({"id": np.ascontiguousarray(keys)}, path)
+
+    @classmethod
+    def read_keys(cls, path: Path, pool: Pool) -> ExampleIds:
+        """Reads what `write_keys` wrote."""
+        keys = load_file(path)["id"]
+        return cls(keys.reshape(-1).view(NATIVE) if keys.ndim == 2 else keys, pool)

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from paredown.artifacts.base import Artifact, canonical
 from paredown.errors import ArtifactError
@@ -116,28 +114,20 @@ class Report(Artifact):
 
     def write(self, folder: Path) -> None:
         columns = {field.name: [getattr(row, field.name) for row in self.rows] for field in fields(Row)}
-        pq.write_table(pa.table(columns, schema=_SCHEMA), folder / "report.parquet", compression="zstd")
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        sorts = {"n": pa.int64(), "value": pa.float64(), "spread": pa.float64(), "reported": pa.float64()}
+        schema = pa.schema([(name, sorts.get(name, pa.string())) for name in columns])
+        pq.write_table(pa.table(columns, schema=schema), folder / "report.parquet", compression="zstd")
         (folder / "report.md").write_text(self.to_markdown(), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
+        import pyarrow.parquet as pq
+
         return cls([Row(**row) for row in pq.read_table(folder / "report.parquet").to_pylist()])
 
     def describe(self) -> str:
         metrics = sorted({row.metric for row in self.rows})
         return f"{len(self.rows)} figures: {', '.join(metrics)}"
-
-
-_SCHEMA = pa.schema(
-    [
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("n", pa.int64()),
-        ("spread", pa.float64()),
-        ("data", pa.string()),
-        ("subject", pa.string()),
-        ("group", pa.string()),
-        ("threat", pa.string()),
-        ("reported", pa.float64()),
-    ]
-)

@@ -74,33 +74,38 @@ class Augmentation(Method):
         if self.crop:
             drawn = 1 if self.per == "batch" else count
             shifts = shifts + torch.randint(-self.crop, self.crop + 1, (drawn, 2), generator=generator)
-        rows = shifts[:, :1] + torch.arange(height)
-        columns = torch.arange(width).expand(count, width)
+        # Only what was drawn, a few bytes an image, goes to the device, and without waiting for it.
+        device = images.device
+        shifts = shifts.to(device, non_blocking=True)
+        rows = shifts[:, :1] + torch.arange(height, device=device)
+        columns = torch.arange(width, device=device).expand(count, width)
         if self.flip:
             mirrored = torch.randint(0, 2, (count, 1), generator=generator, dtype=torch.bool)
+            mirrored = mirrored.to(device, non_blocking=True)
             columns = torch.where(mirrored, columns.flip(1), columns)
         columns = shifts[:, 1:] + columns
 
         inside_rows, inside_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
         rows, columns = _reflect(rows, height), _reflect(columns, width)
         # One number per source pixel: images as (B·H·W, C), which for a channels_last batch is a view.
-        base = torch.arange(count)[:, None] * (height * width) + rows * width
-        device = images.device
-        index = base.to(device)[:, :, None] + columns.to(device)[:, None, :]
+        base = torch.arange(count, device=device)[:, None] * (height * width) + rows * width
+        index = base[:, :, None] + columns[:, None, :]
         pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
         moved = pixels.index_select(0, index.view(-1)).view(count, height, width, channels)
         if self.padding == "zero" and self.crop:
-            inside = inside_rows.to(device)[:, :, None] & inside_columns.to(device)[:, None, :]
+            inside = inside_rows[:, :, None] & inside_columns[:, None, :]
             moved = moved * inside[..., None].to(moved.dtype)
         return moved.permute(0, 3, 1, 2)
 
     def _masked(self, images: Tensor, generator: torch.Generator) -> Tensor:
         count, _, height, width = images.shape
-        top = torch.randint(0, height, (count, 1), generator=generator) - self.cutout // 2
-        left = torch.randint(0, width, (count, 1), generator=generator) - self.cutout // 2
-        rows, columns = torch.arange(height), torch.arange(width)
-        in_rows = ((rows >= top) & (rows < top + self.cutout)).to(images.device)
-        in_columns = ((columns >= left) & (columns < left + self.cutout)).to(images.device)
+        device = images.device
+        top = torch.randint(0, height, (count, 1), generator=generator).to(device, non_blocking=True)
+        left = torch.randint(0, width, (count, 1), generator=generator).to(device, non_blocking=True)
+        top, left = top - self.cutout // 2, left - self.cutout // 2
+        rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+        in_rows = (rows >= top) & (rows < top + self.cutout)
+        in_columns = (columns >= left) & (columns < left + self.cutout)
         square = in_rows[:, None, :, None] & in_columns[:, None, None, :]
         mean = images.mean(dim=(2, 3), keepdim=True, dtype=torch.float32)
         return torch.where(square, (mean if images.is_floating_point() else mean.round()).to(images.dtype), images)

@@ -137,7 +137,14 @@ class ImageDataset(AbstractDataset):
         return image, int(self.labels[position])
 
     def identity(self) -> dict[str, Any]:
-        return {"pool": self.ids.pool.fingerprint, **self.settings}
+        # The last three shape a training as much as the pixels do, and an array of one's own may come with any.
+        return {
+            "pool": self.ids.pool.fingerprint,
+            **self.settings,
+            "augmentation": self.augmentation.identity(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
 
     def with_noise(self, noise: LabelNoise) -> ImageDataset:
         """Gives the same rows and ids under noisy labels, with the clean labels and the corruption mask beside them."""

@@ -54,13 +54,13 @@ class OnDevice:
     def raw(self, positions: np.ndarray) -> Tensor:
         """Gives the images as uint8 (B, C, H, W), a channels_last view: what augmentation takes."""
         index = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
-        chosen = self._images.index_select(0, index.to(self._images.device))
+        chosen = self._images.index_select(0, index.to(self._images.device, non_blocking=True))
         return chosen.to(self.device).permute(0, 3, 1, 2)
 
     def labels(self, positions: np.ndarray) -> Tensor:
         """Gives the labels, int64 (B,)."""
         index = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
-        return self._labels.index_select(0, index.to(self.device))
+        return self._labels.index_select(0, index.to(self.device, non_blocking=True))
 
     def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """Gives images as float32 (B, C, H, W) in [0, 1], channels_last in memory, and labels, int64 (B,)."""

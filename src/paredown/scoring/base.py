@@ -25,8 +25,8 @@ from paredown.catalog import find, path_of
 from paredown.data.dataset import ImageDataset
 from paredown.data.loader import OnDevice, unit
 from paredown.errors import MethodError
-from paredown.log import Bar
 from paredown.method import Method
+from paredown.progress import bar as open_bar
 from paredown.rng import key
 from paredown.runtime import Runtime
 from paredown.scoring.statistics import Statistics, blocks, calibrate, normalisations, restored
@@ -218,7 +218,7 @@ def score_model(
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     images = OnDevice(data, device)
     values = np.full(len(data), np.nan)
-    bar = Bar(f"scoring {scorer.name}", len(data), unit="examples", shown=runtime.progress)
+    bar = open_bar(f"scoring {scorer.name}", len(data), unit="examples", shown=runtime.progress)
     with restored(network), _exact_float32(), _seeded(seed, device), torch.no_grad(), bar:
         done = 0
         parts = [np.arange(len(data))]

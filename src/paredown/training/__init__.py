@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paredown.training.callbacks import hugging_face_callback, lightning_callback
 from paredown.training.loop import fit
 from paredown.training.optimizers import AbstractOptimizer, Adam, AdamW, Sgd
 from paredown.training.record import Recorder, Recording
@@ -22,4 +23,6 @@ __all__ = [
     "Training",
     "Triangular",
     "fit",
+    "hugging_face_callback",
+    "lightning_callback",
 ]

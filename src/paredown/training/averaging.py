@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
 
-import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 
 from paredown.models.build import Network
 
 
 def decay_at(step: int, decay: float) -> float:
-    """Gives `min(decay, (1 + t)/(10 + t))`: a short training is not ruled by its first weights."""
-    return min(decay, (1 + step) / (10 + step))
+    """Gives `min(decay, (1 + t)/(10 + t))`, and 0 at the first step: first weights do not rule a short training."""
+    return min(decay, (1 + step) / (10 + step)) if step > 1 else 0.0
 
 
 class Average:
-    """Torch's `AveragedModel` with that warm-up.
+    """The average by torch's own rule; `AveragedModel` around it would make each step wait for a GPU.
 
     Args:
         network: whose weights are averaged.
@@ -25,32 +25,22 @@ class Average:
     """
 
     def __init__(self, network: Network, decay: float) -> None:
+        self.network = copy.deepcopy(network)
         self._decay = decay
-        self._step = 0
-        self._model = AveragedModel(network, multi_avg_fn=self._blend)
-
-    @property
-    def network(self) -> Network:
-        """The network of averaged weights."""
-        return cast(Network, self._model.module)
 
     def update(self, network: Network, step: int) -> None:
-        """Takes in the weights after a step."""
-        self._step = step
-        self._model.update_parameters(network)
+        """Takes in the weights after a step, numbered from 1."""
+        blend = get_ema_multi_avg_fn(decay_at(step, self._decay))
+        blend(list(self.network.parameters()), list(network.parameters()), step)
 
-    def recalibrate(self, batches: Iterable[torch.Tensor]) -> None:
+    def recalibrate(self, batches: Iterable[Tensor]) -> None:
         """Computes the statistics of batch normalisation anew, since those of other weights do not fit the average."""
         update_bn(batches, self.network)
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Gives the averaged weights by name."""
         return dict(self.network.state_dict())
 
-    def restore(self, state: Mapping[str, torch.Tensor], step: int) -> None:
-        """Takes back what `state` gave after some step."""
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
         self.network.load_state_dict(state)
-        self._model.n_averaged.fill_(step)
-
-    def _blend(self, averaged: Any, current: Any, count: Any) -> None:
-        get_ema_multi_avg_fn(decay_at(self._step, self._decay))(averaged, current, count)

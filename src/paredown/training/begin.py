@@ -21,6 +21,9 @@ from paredown.training.record import Recording
 from paredown.training.resume import STATE, read_state, remove_state
 from paredown.training.training import Plan, Training
 
+PARTS = ("checkpoint", "early", "dynamics")
+"""The folders that a training leaves in its folder."""
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -117,11 +120,14 @@ def begin(folder: Path, header: Mapping[str, Any], place: Place) -> Start:
     """Looks at what a folder holds, and empties it of what an interruption before the first save left.
 
     Raises:
-        ArtifactError: the folder holds another training, or a checkpoint of unknown making.
+        ArtifactError: the folder holds another training, or parts of unknown making.
     """
-    first = _first_line(folder / "metrics.jsonl")
+    metrics = folder / "metrics.jsonl"
+    first = _first_line(metrics)
     whole = (folder / "checkpoint" / HEADER).exists()
-    if (first is not None and first != header) or (first is None and whole):
+    # The metrics are begun before anything else, so parts without them are somebody else's.
+    foreign = not metrics.exists() and any((folder / name).exists() for name in PARTS)
+    if foreign or (first is not None and first != header) or (first is None and whole):
         raise ArtifactError(f"{folder} holds another training. Choose an empty folder, or remove that one.")
     state = read_state(folder)
     finished = whole and not (folder / STATE).exists()
@@ -129,9 +135,9 @@ def begin(folder: Path, header: Mapping[str, Any], place: Place) -> Start:
     place.wait()
     if place.rank == 0 and state is None and not finished:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("checkpoint", "early", "dynamics"):
+        for name in PARTS:
             shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        metrics.unlink(missing_ok=True)
         remove_state(folder)
     place.wait()
     return Start(finished) if state is None else Start(finished, state[1], state[0])

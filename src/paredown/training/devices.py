@@ -20,7 +20,7 @@ from paredown.errors import MethodError
 from paredown.runtime import Runtime
 
 LARGE = 16 * 16
-"""Pixels from which on a CPU gains by bfloat16; the digits, of 8×8, train a third faster without."""
+"""Pixels of an image from which on a CPU gains by bfloat16; 8×8 were measured to train no faster."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ def place(runtime: Runtime, *, pixels: int = LARGE) -> Iterator[Place]:
         runtime: what is asked for.
         pixels: of one image; where they are few, a CPU is not faster in bfloat16.
     """
-    threads = torch.get_num_threads()
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
+    # All batches have one shape, for which cuDNN may look for the fastest kernels.
+    torch.backends.cudnn.benchmark = True
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             yield _one_of_several(runtime, pixels)
@@ -84,6 +86,7 @@ def place(runtime: Runtime, *, pixels: int = LARGE) -> Iterator[Place]:
             yield Place(device, _wants_bfloat16(runtime, device, pixels))
     finally:
         torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
 
 
 def choose(name: str) -> torch.device:
@@ -105,8 +108,8 @@ def choose(name: str) -> torch.device:
 def fast_bfloat16(device: torch.device) -> bool:
     """Says whether training in bfloat16 is faster than in float32 there.
 
-    A GPU since Ampere; a CPU with AMX or AVX512-BF16 (convnet and resnet18 at 32×32 were measured at 1.7 to 2.7 times
-    the speed of float32 on such a CPU). Other CPUs only emulate it.
+    A GPU since Ampere; a CPU with AMX or AVX512-BF16 (convnet, small-resnet and resnet18 at 28×28 and 32×32 train 1.6
+    to 2 times as fast there as in float32, `benchmarks/recording.py`). Other CPUs only emulate it.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

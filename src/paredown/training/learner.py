@@ -60,7 +60,7 @@ def learn(
 
 
 def reseed(device: torch.device, seed: int) -> None:
-    """Sets the generators that a network on a device may draw from; `torch.manual_seed` sets all, in 70 microseconds."""
+    """Sets the generators that a network may draw from; `torch.manual_seed`, which sets all, takes 70 microseconds."""
     if device.type in ("cpu", "cuda"):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
@@ -122,11 +122,11 @@ class Learner:
             made |= {f"average.{name}": value for name, value in self.average.state().items()}
         return made | optimizer_tensors(self.optimizer)
 
-    def restore(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Takes back what `tensors` gave after some step."""
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back what `tensors` gave."""
         self.network.load_state_dict(_under("network.", tensors))
         if self.average is not None:
-            self.average.restore(_under("average.", tensors), step)
+            self.average.restore(_under("average.", tensors))
         restore_optimizer(self.optimizer, tensors)
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from paredown.data.dataset import ImageDataset
 from paredown.data.loader import OnDevice, batches, epoch_order, unit
-from paredown.log import Bar
 from paredown.models.build import AbstractModel, Network, network, save
+from paredown.progress import bar as open_bar
 from paredown.rng import key
 from paredown.runtime import Runtime
 from paredown.training.begin import Examples, Start, begin, choose_examples, describe
@@ -129,7 +129,7 @@ class Feed:
         Every process augments the whole batch and keeps its share, so that their number changes no image.
         """
         x, y = self.whole(rows, step), self.images.labels(self.positions[rows])
-        where = torch.from_numpy(rows).to(self.place.device)
+        where = torch.from_numpy(rows).to(self.place.device, non_blocking=True)
         if self.place.processes > 1:
             mine = slice(self.place.rank, None, self.place.processes)
             x, y, where = x[mine], y[mine], where[mine]
@@ -168,8 +168,7 @@ class Loop:
         self.step = int(start.cursor.get("step", 0))
         self._saved = time.monotonic()
         if start.cursor:
-            learner.restore(start.tensors, self.step)
-            for part in (journal, watch):
+            for part in (learner, journal, watch):
                 if part is not None:
                     part.restore(start.tensors)
         else:
@@ -178,7 +177,7 @@ class Loop:
     def run(self) -> None:
         """Takes the steps that are left and writes what a training leaves."""
         shown = self.runtime.progress and self.place.rank == 0
-        with Bar(f"training {self.model.name}", self.plan.steps, done=self.step, shown=shown) as bar:
+        with open_bar(f"training {self.model.name}", self.plan.steps, done=self.step, shown=shown) as bar:
             while self.step < self.plan.steps:
                 epoch, done = divmod(self.step, self.plan.per_epoch)
                 for rows in islice(self.feed.epoch(epoch), done, done + self.plan.steps - self.step):

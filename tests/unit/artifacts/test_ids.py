@@ -48,6 +48,8 @@ def test_keys_stay_whole_numbers_above_2_to_the_24(tmp_path: Path) -> None:
     ids.write(tmp_path / "ids.parquet")
     back, _ = ExampleIds.read(tmp_path / "ids.parquet", pool)
     assert back.keys.tolist() == [2**24 + 1, 2**39 + 1]
+    ids.write_keys(tmp_path / "ids.safetensors")
+    assert ExampleIds.read_keys(tmp_path / "ids.safetensors", pool).keys.tolist() == [2**24 + 1, 2**39 + 1]
 
 
 def test_sixteen_byte_ids_join_and_are_stored(tmp_path: Path) -> None:
@@ -57,6 +59,8 @@ def test_sixteen_byte_ids_join_and_are_stored(tmp_path: Path) -> None:
     back, columns = ExampleIds.read(tmp_path / "ids.parquet", ids.pool)
     assert np.array_equal(back.keys, keys)
     assert columns["value"].tolist() == [0.5, 1.5, 2.5]
+    ids.write_keys(tmp_path / "ids.safetensors")
+    assert np.array_equal(ExampleIds.read_keys(tmp_path / "ids.safetensors", ids.pool).keys, keys)
     assert back.positions_of(ids.take(np.array([2, 0]))).tolist() == [2, 0]
 
 

@@ -20,13 +20,13 @@ def test_the_average_is_the_recursion_with_its_warmup() -> None:
     expected = 0.0
     for step, value in enumerate([1.0, 2.0, 5.0, -3.0, 4.0, 4.0, 4.0, 4.0, 1.0, 0.0], start=1):
         average.update(set_to(network, value), step)
-        decay = 0.0 if step == 1 else decay_at(step, 0.5)
+        decay = decay_at(step, 0.5)
         expected = decay * expected + (1 - decay) * value
         assert average.network.weight[0, 0].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_warmup_ends_at_the_decay() -> None:
-    assert decay_at(1, 0.999) == 2 / 11
+    assert [decay_at(step, 0.999) for step in (1, 2)] == [0.0, 3 / 12]
     assert decay_at(10**6, 0.999) == 0.999
 
 
@@ -39,7 +39,7 @@ def test_a_restored_average_goes_on_as_if_nothing_had_happened() -> None:
     for step, value in enumerate(values[:2], start=1):
         first.update(set_to(network, value), step)
     second = Average(nn.Linear(3, 2), 0.9)
-    second.restore(first.state(), 2)
+    second.restore(first.state())
     for step, value in enumerate(values[2:], start=3):
         second.update(set_to(network, value), step)
     assert all(torch.equal(a, b) for a, b in zip(whole.state().values(), second.state().values(), strict=True))

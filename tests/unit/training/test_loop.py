@@ -191,6 +191,26 @@ def test_a_second_call_does_nothing_and_another_training_is_refused(tmp_path: Pa
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(ArtifactError, match="holds another training"):
         fit(images, MODEL, SHORT, runtime=CPU, folder=tmp_path)
+    assert (tmp_path / "checkpoint" / "weights.safetensors").exists()
+
+
+def test_folders_that_training_did_not_make_are_left_alone(tmp_path: Path, images: ImageDataset) -> None:
+    (tmp_path / "early").mkdir()
+    (tmp_path / "early" / "thesis.txt").write_text("precious")
+    with pytest.raises(ArtifactError, match="holds another training"):
+        fit(images, MODEL, SHORT, runtime=CPU, folder=tmp_path)
+    assert (tmp_path / "early" / "thesis.txt").read_text() == "precious"
+
+
+def test_compiling_is_asked_of_torch_and_changes_nothing(
+    tmp_path: Path, images: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[nn.Module] = []
+    monkeypatch.setattr(torch, "compile", lambda network: compiled.append(network) or network)
+    plain = train(tmp_path / "plain", images)
+    assert not compiled
+    assert train(tmp_path / "compiled", images, runtime=replace(CPU, compile=True)) == plain
+    assert len(compiled) == 1
 
 
 def test_a_loss_that_is_no_number_stops_in_words_and_keeps_earlier_epochs(tmp_path: Path, images: ImageDataset) -> None:
@@ -243,3 +263,14 @@ def test_examples_that_cannot_be_trained_on_are_refused(
     with pytest.raises(DataError, match=match):
         fit(images, MODEL, SHORT, runtime=CPU, folder=tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_trackers_hear_of_the_course_and_the_folder_holds_nothing_of_theirs(
+    tmp_path: Path, images: ImageDataset
+) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    plain = train(tmp_path / "plain", images)
+    train(tmp_path / "tracked", images, runtime=replace(CPU, trackers=("tensorboard",)))
+    assert list((tmp_path / "tensorboard" / "tracked").iterdir())
+    assert plain == Trained.open(tmp_path / "tracked")
+    assert {path.name for path in (tmp_path / "tracked").iterdir()} == {"checkpoint", "meta.json", "metrics.jsonl"}
