@@ -53,7 +53,7 @@ def give_account(run: Run, store: Store, *, command: list[str]) -> list[Path]:
     Returns:
         The files, the report first; none when no training on a selection was evaluated.
     """
-    account = _Account(run, store)
+    account = Account(run, store)
     if not account.judged(CHOSEN):
         return []
     files = [write_page(account.findings(shlex.join(command)), run.folder / "report.html")]
@@ -63,7 +63,14 @@ def give_account(run: Run, store: Store, *, command: list[str]) -> list[Path]:
     return files
 
 
-class _Account:
+class Account:
+    """What a run has found, read off what each of its steps was asked for.
+
+    Args:
+        run: finished.
+        store: where its artifacts are.
+    """
+
     def __init__(self, run: Run, store: Store) -> None:
         self.run = run
         self.store = store
@@ -139,7 +146,7 @@ class _Account:
             data=data.name.partition(":")[0],
             labels=data.labels,
             classes=data.classes,
-            outcomes=tuple(self._outcome(arm) for arm in self.arms if _subject(arm) in self.accuracies),
+            outcomes=self.outcomes(),
             kept=tuple(Kept(arm.fraction, self._positions(arm)) for arm in choices),
             scorer="no score" if table is None else captions.title("scorer", table.notes["scorer"]),
             selector=captions.title("selector", selection.artifact.asked["selector"]),
@@ -162,6 +169,10 @@ class _Account:
             provenance=self._provenance(command, choices[0]),
             why_missing={} if watched else {"map": "No training on the whole data was recorded."},
         )
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What every training that was evaluated has reached."""
+        return tuple(self._outcome(arm) for arm in self.arms if _subject(arm) in self.accuracies)
 
     def _outcome(self, arm: _Arm) -> Outcome:
         reached = self.accuracies[_subject(arm)]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from paredown import Runtime, Store
-from paredown.account import _Account, give_account
+from paredown.account import Account, give_account
 from paredown.recipe import Recipe
 from paredown.runner import Run, Runner
 
@@ -52,7 +52,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Store]:
 
 
 def test_roles_are_read_off_the_run(finished: tuple[Run, Store]) -> None:
-    findings = _Account(*finished).findings("pare run mine.yaml")
+    findings = Account(*finished).findings("pare run mine.yaml")
     counts = {arm: sorted({(o.fraction, o.seed) for o in findings.outcomes if o.arm == arm}) for arm in findings.arms}
     each = [(0.25, 0), (0.25, 1), (0.5, 0), (0.5, 1)]
     assert counts == {
@@ -71,7 +71,7 @@ def test_roles_are_read_off_the_run(finished: tuple[Run, Store]) -> None:
 
 
 def test_what_was_recorded_becomes_the_map_and_the_suspects(finished: tuple[Run, Store]) -> None:
-    findings = _Account(*finished).findings("pare run mine.yaml")
+    findings = Account(*finished).findings("pare run mine.yaml")
     assert findings.map is not None
     assert ((findings.map.confidence >= 0) & (findings.map.confidence <= 1)).all()
     assert findings.never_learned is not None
