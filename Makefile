@@ -21,7 +21,7 @@ help:
 
 # One thread: on images of 8×8 a second one gains nothing, and on a busy machine the two wait for each other.
 demo: $(VENV)/ready
-	$(BIN)/pare down digits --keep 0.33 --keep 0.15 --seeds 5 --steps 500 --threads 1
+	$(BIN)/pare down digits --keep 0.33 --keep 0.15 --seeds 5 --steps 400 --threads 1
 
 test: $(VENV)/ready-test
 	$(BIN)/python -m pytest -q

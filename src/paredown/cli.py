@@ -216,7 +216,8 @@ def _show(words: Sequence[str]) -> int:
         if value is not None:
             print(f"  {name:<11} {_words(value, makers)}")
     how = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    print(f"  made        {made['when']} in {made['seconds']:.1f} s on {made['machine']}, with {how}")
+    device = f"{made['device']}, {made['threads']} threads"
+    print(f"  made        {made['when']} in {made['seconds']:.1f} s on {device}, with {how}")
     print(entry.folder)
     return 0
 
