@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from paredown.errors import ArtifactError, require
+from paredown.errors import ArtifactError, MethodError, require
 
 
 class MetricsFile:
@@ -83,7 +83,13 @@ class MLflow:
 
     def __init__(self, run: str) -> None:
         self._mlflow = require("mlflow", "mlflow")
-        self._mlflow.start_run(run_name=run)
+        try:
+            self._mlflow.start_run(run_name=run)
+        except self._mlflow.exceptions.MlflowException as error:
+            why = str(error).partition(". ")[0]
+            raise MethodError(
+                f"MLflow takes no run: {why}. Set MLFLOW_TRACKING_URI to a server or a database."
+            ) from error
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._mlflow.log_metrics(dict(metrics), step=step)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.errors import ArtifactError, MissingExtra
+from paredown.errors import ArtifactError, MethodError, MissingExtra
 from paredown.log import MetricsFile, open_trackers, read_metrics
 
 
@@ -57,6 +57,28 @@ def test_tensorboard_gets_the_metrics_beside_the_jobs_folder(tmp_path: Path) -> 
     (tensor,) = events.Tensors("loss")
     assert tensor.step == 7 and tensor.tensor_proto.float_val[0] == 0.5
     assert not (tmp_path / "train-12ab.partial").exists()
+
+
+def test_mlflow_itself_keeps_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path}/kept")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(f"file:{tmp_path}/kept")
+    (tracker,) = open_trackers(["mlflow"], tmp_path / "train-12ab.partial")
+    tracker.log({"loss": 0.5}, step=3)
+    tracker.close()
+    client = mlflow.MlflowClient()
+    (run,) = client.search_runs([found.experiment_id for found in client.search_experiments()])
+    assert run.info.run_name == "train-12ab"
+    assert [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, "loss")] == [(3, 0.5)]
+
+
+def test_mlflow_that_takes_no_run_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    mlflow.set_tracking_uri(f"file:{tmp_path}/kept")
+    with pytest.raises(MethodError, match="MLflow takes no run: The filesystem tracking backend"):
+        open_trackers(["mlflow"], tmp_path / "train-12ab.partial")
 
 
 def test_mlflow_gets_the_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

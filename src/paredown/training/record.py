@@ -66,7 +66,7 @@ def observe(
     """Gives what the logits of a batch say about its examples, in float32 whatever the logits' type.
 
     With `p = softmax(z)`: confidence `p_y`; correct `argmax z = y`; margin `z_y − max_{c≠y} z_c` (Pleiss et al. 2020,
-    AUM, eq. 1); loss `−log p_y`; EL2N `‖p − e_y‖₂` (Paul et al. 2021, definition 4.1).
+    AUM, eq. 1); loss `−log p_y`; EL2N `‖p − e_y‖₂` (Paul et al. 2021, section 2).
 
     Args:
         logits: shape (B, C).
