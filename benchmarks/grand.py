@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from paredown.models import ResNet18, network
+from paredown.runtime import Runtime
 from paredown.scoring import El2n, Grand, LastLayerGrand
+from paredown.training.devices import in_words
 
 RESULT = Path(__file__).with_name("results") / "grand.json"
 TARGETS = {"time": 1.2, "memory": 1.2, "error": 1e-4}
@@ -131,11 +132,6 @@ def times(device: str, examples: int) -> dict[str, list[float]]:
     return found
 
 
-def processor() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -174,7 +170,7 @@ def main() -> None:
     setting = {
         "network": "resnet18, 3x32x32",
         "examples": examples,
-        "device": torch.cuda.get_device_name() if asked.device == "cuda" else processor(),
+        "device": in_words(Runtime(device=asked.device))["device"],
         "threads": 1,
         "torch": torch.__version__,
     }

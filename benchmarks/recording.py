@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import tempfile
 import time
@@ -29,7 +28,7 @@ from paredown.models import AbstractModel, ConvNet, ResNet18, SmallResNet, netwo
 from paredown.runtime import Runtime
 from paredown.training import Recorder, Recording, Training
 from paredown.training.begin import choose_examples
-from paredown.training.devices import Place, place
+from paredown.training.devices import Place, in_words, place
 from paredown.training.journal import Journal
 from paredown.training.learner import Learner
 from paredown.training.loop import Feed
@@ -102,11 +101,6 @@ def parts(model: AbstractModel, shape: tuple[int, int, int], steps: int, here: P
     return found
 
 
-def processor() -> str:
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -127,7 +121,7 @@ def main() -> None:
         part: all(row["share_of_a_step"][part] < target for row in rows if row["pixels"] >= 28 * 28)
         for part, target in targets.items()
     }
-    device = torch.cuda.get_device_name() if asked.device == "cuda" else processor()
+    device = in_words(Runtime(device=asked.device))["device"]
     setting = {"batch_size": 128, "device": device, "threads": 1, "torch": torch.__version__}
 
     table = Table(title=f"Share of a training step of 128 images, {device}, one thread")

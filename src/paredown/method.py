@@ -13,7 +13,7 @@ import dataclasses
 import types
 import typing
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar
@@ -60,23 +60,21 @@ class Method(ABC):
 
 def to_plain(value: Any) -> Any:
     """Gives methods, tuples and mappings as data that JSON can hold."""
-    if isinstance(value, Method):
-        return value.plain()
-    if isinstance(value, tuple | list):
-        return [to_plain(part) for part in value]
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(part) for key, part in value.items()}
-    return value
+    return _translate(value, lambda method: method.plain())
 
 
 def to_identity(value: Any) -> Any:
     """Gives `to_plain`, with the version of each method."""
+    return _translate(value, lambda method: method.identity())
+
+
+def _translate(value: Any, method: Callable[[Method], Any]) -> Any:
     if isinstance(value, Method):
-        return value.identity()
+        return method(value)
     if isinstance(value, tuple | list):
-        return [to_identity(part) for part in value]
+        return [_translate(part, method) for part in value]
     if isinstance(value, Mapping):
-        return {str(key): to_identity(part) for key, part in value.items()}
+        return {str(key): _translate(part, method) for key, part in value.items()}
     return value
 
 
