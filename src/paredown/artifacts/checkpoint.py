@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from paredown.artifacts.base import HEADER, Artifact, write_json
 from paredown.artifacts.dynamics import TrainingDynamics
@@ -38,7 +38,7 @@ class Checkpoint(Artifact):
         self.model = dict(model)
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.classes = int(classes)
-        self.weights = dict(weights)
+        self.weights = weights
         self.step = int(step)
 
     @property
@@ -59,23 +59,53 @@ class Checkpoint(Artifact):
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
-        path = folder / "weights.safetensors"
-        try:
-            weights = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ArtifactError(f"{path} is missing, damaged or truncated. Train again to make it again.") from error
         channels, height, width = header["shape"]
         return cls(
             header["model"],
             shape=(channels, height, width),
             classes=header["classes"],
-            weights=weights,
+            weights=_Stored(folder / "weights.safetensors"),
             step=header["step"],
+        )
+
+    def in_memory(self) -> Checkpoint:
+        """Gives the same with its weights in memory, so that the folder is no longer needed."""
+        return Checkpoint(
+            self.model, shape=self.shape, classes=self.classes, weights=dict(self.weights), step=self.step
         )
 
     def describe(self) -> str:
         shape = "×".join(str(side) for side in self.shape)
         return f"{self.model.get('name')} for {self.classes} classes of {shape} images, after {self.step} steps"
+
+
+class _Stored(Mapping[str, np.ndarray]):
+    """Weights in a file, each read when it is asked for: a run may hold hundreds of checkpoints open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with self._open() as file:
+            self.names = sorted(file.keys())
+
+    def _open(self) -> Any:
+        try:
+            return safe_open(self.path, framework="numpy")
+        except (SafetensorError, OSError) as error:
+            raise ArtifactError(
+                f"{self.path} is missing, damaged or truncated. Train again to make it again."
+            ) from error
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(name)
+        with self._open() as file:
+            return file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class Trained(Artifact):
@@ -103,11 +133,11 @@ class Trained(Artifact):
         return trained
 
     def in_memory(self) -> Trained:
-        """Gives the same with every epoch of the dynamics in memory, so that the folder is no longer needed."""
+        """Gives the same with weights and every epoch of the dynamics in memory: the folder is no longer needed."""
         seen = self.dynamics
         if seen is not None:
             seen = TrainingDynamics(seen.ids, list(seen), quantities=seen.quantities, source=seen.source)
-        return Trained(self.checkpoint, seen, self.early)
+        return Trained(self.checkpoint.in_memory(), seen, [part.in_memory() for part in self.early])
 
     @classmethod
     def parts(cls, folder: Path) -> Self:

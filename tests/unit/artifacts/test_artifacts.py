@@ -228,6 +228,12 @@ def test_a_selection_is_used_as_torch_and_others_expect() -> None:
         chosen.to_subset([1, 2, 3])
 
 
+def test_hugging_face_data_keep_the_order_chosen() -> None:
+    datasets = pytest.importorskip("datasets", reason="Hugging Face datasets is not installed")
+    rows = datasets.Dataset.from_dict({"number": list(range(20))})
+    assert Selection(IDS.take(np.array([5, 2, 9])), base=20).to_hf(rows)["number"][:] == [5, 2, 9]
+
+
 def test_nonsense_selections_are_refused() -> None:
     with pytest.raises(ArtifactError, match="chosen twice"):
         Selection(IDS.take(np.array([1, 1])), base=20)
