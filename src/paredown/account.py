@@ -20,7 +20,7 @@ from paredown import captions
 from paredown.artifacts import Report, ScoreTable, Selection, Trained, TrainingDynamics
 from paredown.artifacts.base import Artifact
 from paredown.method import build
-from paredown.page import DataMap, Findings, Kept, Outcome, Provenance, Step, Suspects, write_page
+from paredown.page import DataMap, Findings, Kept, Outcome, Provenance, Step, Suspects, headline, verdict, write_page
 from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM
 from paredown.runner import Made, Run
 from paredown.scoring.base import AbstractDynamicsScorer
@@ -42,7 +42,7 @@ class _Arm:
     fraction: float
 
 
-def give_account(run: Run, store: Store, *, command: list[str]) -> list[Path]:
+def give_account(run: Run, store: Store, *, command: list[str]) -> tuple[str, list[Path]]:
     """Writes `report.html`, `kept.parquet` and `kept.txt` into the run's folder, where the run has what they need.
 
     Args:
@@ -51,16 +51,19 @@ def give_account(run: Run, store: Store, *, command: list[str]) -> list[Path]:
         command: the words that were typed.
 
     Returns:
-        The files, the report first; none when no training on a selection was evaluated.
+        What was found, in two sentences, and the files, the report first; nothing when no training on a selection was
+        evaluated.
     """
     account = Account(run, store)
     if not account.judged(CHOSEN):
-        return []
-    files = [write_page(account.findings(shlex.join(command)), run.folder / "report.html")]
+        return "", []
+    findings = account.findings(shlex.join(command))
+    files = [write_page(findings, run.folder / "report.html")]
     for number, arm in enumerate(account.choices()):
         name = "kept" if number == 0 else f"kept-{arm.fraction:g}"
         files += account.write_kept(arm, name)
-    return files
+    # The page sets figures and units with unbreakable spaces, which a terminal need not have.
+    return f"{verdict(findings)} {headline(findings)}".replace("\N{NO-BREAK SPACE}", " "), files
 
 
 class Account:

@@ -142,8 +142,9 @@ def _carry_out(recipe: Recipe, given: argparse.Namespace, words: Sequence[str]) 
     run = Runner(store, runs=given.runs, runtime=runtime, say=say).run(recipe)
     for report in means(run).values():
         print(report.to_markdown())
-    for file in give_account(run, store, command=["pare", *words]):
-        print(file)
+    found, files = give_account(run, store, command=["pare", *words])
+    for line in (found, *files) if files else ():
+        print(line)
     print(run.folder)
     return 0
 

@@ -81,7 +81,7 @@ def test_what_was_recorded_becomes_the_map_and_the_suspects(finished: tuple[Run,
 
 def test_the_files_are_written(finished: tuple[Run, Store]) -> None:
     run, store = finished
-    files = give_account(run, store, command=["pare", "run", "mine.yaml", "keep=[0.5, 0.25]"])
+    found, files = give_account(run, store, command=["pare", "run", "mine.yaml", "keep=[0.5, 0.25]"])
     assert [path.name for path in files] == [
         "report.html",
         "kept.parquet",
@@ -89,6 +89,8 @@ def test_the_files_are_written(finished: tuple[Run, Store]) -> None:
         "kept-0.25.parquet",
         "kept-0.25.txt",
     ]
+    assert found.startswith("On two seeds, 50 % of synthetic, chosen by EL2N, ")
+    assert "(80 of 160 images)" in found and "n = 2" in found
     page = files[0].read_text()
     assert "pare run mine.yaml &#39;keep=[0.5, 0.25]&#39;" in page
     table = pq.read_table(files[1])
@@ -105,4 +107,4 @@ def test_a_run_without_a_choice_has_no_page(tmp_path: Path) -> None:
     run = Runner(store, runs=tmp_path / "runs", runtime=Runtime(progress=False)).run(
         Recipe.read(tmp_path / "plain.yaml")
     )
-    assert give_account(run, store, command=["pare"]) == []
+    assert give_account(run, store, command=["pare"]) == ("", [])
