@@ -146,10 +146,10 @@ def _scores(findings: Findings) -> dict[str, Any] | None:
         also = int((findings.never_learned & kept).sum())
         share = wording.percent(number / len(findings))
         extra.append(
-            f"{number:,} of {len(findings):,} ({share}) were never classified rightly while the scores were made;"
+            f"{number:,} of {len(findings):,} ({share}) were never classified rightly in the recorded trainings;"
             f" {also:,} of these are kept."
             if number
-            else "Every one was classified rightly at least once while the scores were made."
+            else "Every one was classified rightly at least once in the recorded trainings."
         )
     return {"figure": drawn, "rooted": rooted, "words": words, "extra": extra}
 
