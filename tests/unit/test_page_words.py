@@ -77,6 +77,11 @@ VERDICTS: dict[str, tuple[tuple[list[float], list[float], list[float]], str]] = 
         ([90.0], [91.0], [89.0]),
         f"On one seed, {START} is 1.0 points better than all of it and beats a random 30 % by 2.0 points.",
     ),
+    "two seeds that disagree": (
+        ([88.0, 88.1], [88.7, 88.05], [88.2, 88.3]),
+        f"On two seeds, {START} cannot be told from all of it with 2 seeds (+0.3 points) and is not clearly better "
+        "than a random 30 % (+0.1 points, 2 seeds).",
+    ),
     "two seeds": (
         ([90.0, 91], [89.7, 90.7], [89.9, 90.9]),
         f"On two seeds, {START} is 0.2 points worse than a random 30 %, and comes within 0.3 points of all of it.",

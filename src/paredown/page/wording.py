@@ -67,7 +67,7 @@ def against_full(d: Paired | None) -> tuple[str, int]:
     if d is None:
         return "", 0
     x, level = f"{points(d.difference)}{NBSP}points", points(d.difference) == "0.0"
-    if d.n >= 3 and d.low is not None and d.high is not None and d.low <= 0 <= d.high:
+    if d.low is not None and d.high is not None and d.low <= 0 <= d.high:
         if d.low > -MARGIN:
             return "matches all of it", 1
         return f"cannot be told from all of it with {d.n} seeds ({points(d.difference, signed=True)}{NBSP}points)", 0
@@ -83,7 +83,7 @@ def against_random(d: Paired | None, share: str) -> tuple[str, int]:
     if d is None:
         return "", 0
     x, signed = f"{points(d.difference)}{NBSP}points", points(d.difference, signed=True)
-    settled = d.n < 3 or d.low is None or d.high is None or not d.low <= 0 <= d.high
+    settled = d.low is None or d.high is None or not d.low <= 0 <= d.high
     if signed == "0.0":
         return f"is no better than a random {share}", -1
     if d.difference > 0:
