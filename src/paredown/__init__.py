@@ -1,8 +1,8 @@
 """paredown: pares down what it takes to train, the data and the network, and shows the proof.
 
-The verbs are functions (`train`, `score`, `embed`, `select`, `evaluate`), the nouns are artifacts (`ScoreTable`,
-`Selection`, …), and a method is a value handed to a verb. Names are imported when they are first used, so that
-importing the package costs nothing and needs no torch.
+The verbs are functions (`train`, `score`, `embed`, `connect`, `select`, `evaluate`), the nouns are artifacts
+(`ScoreTable`, `Selection`, …), and a method is a value handed to a verb. Names are imported when they are first used,
+so that importing the package costs nothing and needs no torch.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Checkpoint,
         EmbeddingMatrix,
         ExampleIds,
+        NeighborGraph,
         Report,
         ScoreTable,
         Selection,
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
     from paredown.runtime import Runtime
     from paredown.store import Store
     from paredown.training import Recorder
-    from paredown.verbs import embed, evaluate, score, select, train
+    from paredown.verbs import connect, embed, evaluate, score, select, train
 
 _HOMES = {
-    "paredown.verbs": ("train", "score", "embed", "select", "evaluate"),
+    "paredown.verbs": ("train", "score", "embed", "connect", "select", "evaluate"),
     "paredown.artifacts": (
         "Checkpoint",
         "EmbeddingMatrix",
         "ExampleIds",
+        "NeighborGraph",
         "Report",
         "ScoreTable",
         "Selection",
@@ -55,6 +57,7 @@ __all__ = [
     "Checkpoint",
     "EmbeddingMatrix",
     "ExampleIds",
+    "NeighborGraph",
     "Recipe",
     "Recorder",
     "Report",
@@ -64,6 +67,7 @@ __all__ = [
     "Store",
     "Trained",
     "TrainingDynamics",
+    "connect",
     "embed",
     "evaluate",
     "open_data",

@@ -82,6 +82,9 @@ CATALOG: dict[str, dict[str, str]] = {
         "random": "paredown.selection.simple:Random",
         "window": "paredown.selection.simple:Window",
     },
+    "index": {
+        "exact": "paredown.neighbors.exact:Exact",
+    },
     "probe": {
         "accuracy": "paredown.evaluation.accuracy:Accuracy",
     },

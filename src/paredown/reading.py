@@ -14,6 +14,7 @@ from paredown.artifacts import (
     Artifact,
     Checkpoint,
     EmbeddingMatrix,
+    NeighborGraph,
     ScoreTable,
     Selection,
     TrainingDynamics,
@@ -75,7 +76,7 @@ def _data(value: Any) -> Any:
     return open_data(value)
 
 
-def _artifact(name: str, kind: type[Artifact]) -> Callable[[Any], Any]:
+def _artifact(name: str, kind: type[Artifact], other: type[Artifact] | None = None) -> Callable[[Any], Any]:
     def one(value: Any) -> Any:
         if value is None:
             return None
@@ -83,6 +84,8 @@ def _artifact(name: str, kind: type[Artifact]) -> Callable[[Any], Any]:
             value = open_artifact(value)
         if not isinstance(value, Artifact):
             raise ArtifactError(f"{name}={value!r}: neither a {kind.__name__} nor the folder of one.")
+        if other is not None and isinstance(value, other):
+            return value
         try:
             return part_of(value, kind)
         except ArtifactError as error:
@@ -91,8 +94,8 @@ def _artifact(name: str, kind: type[Artifact]) -> Callable[[Any], Any]:
     return one
 
 
-def _artifacts(name: str, kind: type[Artifact]) -> Callable[[Any], Any]:
-    one = _artifact(name, kind)
+def _artifacts(name: str, kind: type[Artifact], other: type[Artifact] | None = None) -> Callable[[Any], Any]:
+    one = _artifact(name, kind, other)
 
     def many(value: Any) -> Any:
         if not isinstance(value, list | tuple):
@@ -116,16 +119,20 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "scorer": _method("scorer"),
     "encoder": _method("encoder"),
     "selector": _method("selector"),
+    "index": _method("index"),
     "probes": _probes,
     "selection": _artifact("selection", Selection),
     "within": _artifact("within", Selection),
     "scores": _artifact("scores", ScoreTable),
     "embeddings": _artifact("embeddings", EmbeddingMatrix),
+    "graph": _artifact("graph", NeighborGraph),
+    "bins": _artifact("bins", ScoreTable),
     "dynamics": _artifacts("dynamics", TrainingDynamics),
     "checkpoint": _artifacts("checkpoint", Checkpoint),
-    "subject": _artifacts("subject", Checkpoint),
+    "subject": _artifacts("subject", Checkpoint, Selection),
     "fraction": _plain(float | None, "fraction"),
     "count": _plain(int | None, "count"),
+    "neighbors": _plain(int, "neighbors"),
     "by_class": _plain(bool, "by_class"),
     "seed": _plain(int, "seed"),
 }

@@ -26,6 +26,8 @@ class Runtime:
         threads: cores that torch may use on a CPU; none means torch's own choice.
         compile: use `torch.compile` for training.
         progress: draw a progress bar when the output is a terminal.
+        block_mb: memory that a block may take where large arrays are gone through block by block (embeddings, exact
+            neighbours), in MiB; no result depends on it.
         save_seconds: how often an unfinished training is saved, at most.
         trackers: also write the metrics to `tensorboard` or `mlflow`.
     """
@@ -37,6 +39,7 @@ class Runtime:
     threads: int | None = None
     compile: bool = False
     progress: bool = True
+    block_mb: int = 256
     save_seconds: float = 30.0
     trackers: tuple[str, ...] = ()
 
@@ -49,6 +52,8 @@ class Runtime:
             raise MethodError(f"Runtime(workers={self.workers}): a number of threads is not negative.")
         if self.threads is not None and self.threads < 1:
             raise MethodError(f"Runtime(threads={self.threads}): at least one thread is needed.")
+        if self.block_mb < 1:
+            raise MethodError(f"Runtime(block_mb={self.block_mb}): a block takes at least 1 MiB.")
         for tracker in self.trackers:
             if tracker not in ("tensorboard", "mlflow"):
                 raise MethodError(f"Runtime(trackers={tracker!r}): unknown tracker. Use tensorboard or mlflow.")

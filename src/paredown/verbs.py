@@ -18,10 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from paredown import reading
-from paredown.artifacts import EmbeddingMatrix, ExampleIds, Report, Row, ScoreTable, Selection, Trained
+from paredown import needed, reading
+from paredown.artifacts import EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained
 from paredown.artifacts.selection import count_of
 from paredown.errors import MethodError
 from paredown.runtime import Runtime, rank
@@ -29,10 +27,11 @@ from paredown.verb import Verb, verb
 
 if TYPE_CHECKING:
     from paredown.artifacts import Checkpoint, TrainingDynamics
-    from paredown.data.dataset import AbstractDataset, ImageDataset
+    from paredown.data.dataset import AbstractDataset, LearnableDataset
     from paredown.embedding.base import AbstractEncoder
-    from paredown.evaluation.base import AbstractProbe
+    from paredown.evaluation.base import AbstractProbe, AbstractSelectionProbe
     from paredown.models.build import AbstractModel
+    from paredown.neighbors import AbstractIndex
     from paredown.scoring.base import AbstractScorer
     from paredown.selection.base import AbstractSelector
     from paredown.training import Recording, Training
@@ -71,8 +70,8 @@ def train(
     """
     from paredown.training import fit
 
-    images, chosen = cast("ImageDataset", data), cast("Selection | None", selection)
-    positions = None if chosen is None else images.ids.positions_of(chosen.ids, "the data", "the selection")
+    examples, chosen = _learnable("train", data), cast("Selection | None", selection)
+    positions = None if chosen is None else examples.ids.positions_of(chosen.ids, "the data", "the selection")
     if folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise MethodError(
             "Several processes train into one folder. Give folder=, or use Store.make or the command line."
@@ -81,7 +80,7 @@ def train(
         temporary = None if folder else stack.enter_context(tempfile.TemporaryDirectory(prefix="paredown-"))
         place = Path(temporary or folder or ".")
         fit(
-            images,
+            examples,
             cast("AbstractModel", model),
             cast("Training", training),
             positions=positions,
@@ -97,34 +96,26 @@ def train(
         return trained if temporary is None else trained.in_memory()
 
 
-def _needed_by_scorer(bound: dict[str, Any]) -> None:
-    scorer = bound["scorer"]
-    for name in ("dynamics", "checkpoint", "data"):
-        if name not in scorer.needs:
-            bound[name] = None
-        elif bound[name] is None:
-            needs = " and ".join(f"{need}=" for need in sorted(scorer.needs))
-            raise MethodError(f"{type(scorer).__name__} needs {needs}, and score() was given no {name}.")
-
-
-@verb(version=1, needed=_needed_by_scorer)
+@verb(version=1, needed=needed.by_scorer)
 def score(
     scorer: AbstractScorer | str | Mapping[str, Any],
     *,
     dynamics: TrainingDynamics | Sequence[TrainingDynamics] | str | Sequence[str] | None = None,
     checkpoint: Checkpoint | Sequence[Checkpoint] | str | Sequence[str] | None = None,
     data: AbstractDataset | str | Mapping[str, Any] | None = None,
+    embeddings: EmbeddingMatrix | str | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
 ) -> ScoreTable:
-    """Scores every example, from recorded dynamics or with a checkpoint; the mean of the values where there are
-    several.
+    """Scores every example, from recorded dynamics, with a checkpoint, from embeddings or from what is stored beside
+    the data; the mean of the values where there are several runs.
 
     Args:
         scorer: what to measure.
         dynamics: what training saw; one run or many.
         checkpoint: one network or many.
-        data: the examples to score with a checkpoint; never augmented.
+        data: the examples to score; never augmented.
+        embeddings: one vector an example.
         seed: of the scorers that draw.
         runtime: device, batch size.
 
@@ -135,47 +126,27 @@ def score(
         MethodError: the scorer needs something that was not given.
         PoolMismatch: the runs saw different data.
     """
-    from paredown.models.build import load
-    from paredown.scoring.base import notes_of, score_data, score_dynamics, score_model
-    from paredown.training.devices import choose as choose_device
+    from paredown.scoring.tables import table
 
-    method: Any = scorer
-    how = runtime or Runtime()
-
-    def table(ids: ExampleIds, values: np.ndarray, notes: Mapping[str, Any] | None = None) -> ScoreTable:
-        return ScoreTable(
-            ids,
-            values,
-            name=method.name,
-            important=method.important,
-            low=method.low,
-            high=method.high,
-            paper=method.paper,
-            notes={"scorer": method.plain()} | dict(notes or {}),
-        )
-
-    if "dynamics" in method.needs:
-        return ScoreTable.mean([table(part.ids, score_dynamics(method, part)) for part in reading.as_list(dynamics)])
-    examples = cast("ImageDataset", data)
-    if "checkpoint" not in method.needs:
-        return table(examples.ids, score_data(method, examples, runtime=how, seed=seed))
-    device = choose_device(how.device)
-    runs = []
-    for part in reading.as_list(checkpoint):
-        _same_form(part, examples)
-        network = load(part, device)
-        values = score_model(method, network, examples, runtime=how, seed=seed)
-        runs.append(table(examples.ids, values, notes_of(method, network, examples)))
-    return ScoreTable.mean(runs)
+    return table(
+        cast("AbstractScorer", scorer),
+        dynamics=reading.as_list(dynamics),
+        checkpoints=reading.as_list(checkpoint),
+        data=cast("AbstractDataset | None", data),
+        embeddings=cast("EmbeddingMatrix | None", embeddings),
+        seed=seed,
+        runtime=runtime or Runtime(),
+    )
 
 
-@verb(version=1)
+@verb(version=2, needed=needed.by_encoder)
 def embed(
     encoder: AbstractEncoder | str | Mapping[str, Any],
     *,
     data: AbstractDataset | str | Mapping[str, Any],
     checkpoint: Checkpoint | str | None = None,
     runtime: Runtime | None = None,
+    folder: Path | None = None,
 ) -> EmbeddingMatrix:
     """Gives one vector an example.
 
@@ -184,33 +155,54 @@ def embed(
         data: the examples; never augmented.
         checkpoint: the network whose features they are, where the encoder needs one.
         runtime: device, batch size.
+        folder: where the vectors are written shard by shard; resumes what is there.
 
     Returns:
         A matrix of shape (N, D) with the examples' ids.
     """
     method: Any = encoder
-    if "checkpoint" in method.needs and checkpoint is None:
-        raise MethodError(f"{type(method).__name__} needs checkpoint=, and embed() was given none.")
-    return method.embed(data, checkpoint=checkpoint, runtime=runtime or Runtime())
+    return method.embed(data, checkpoint=checkpoint, runtime=runtime or Runtime(), folder=folder)
 
 
-def _needed_by_selector(bound: dict[str, Any]) -> None:
-    if (bound["fraction"] is None) == (bound["count"] is None):
-        both = "both" if bound["count"] is not None else "neither"
-        raise MethodError(f"select needs either fraction= or count=, and was given {both}.")
-    if bound["by_class"] and bound["data"] is None:
-        raise MethodError("select(by_class=True) needs data=, whose labels say the classes.")
-    if all(bound[name] is None for name in ("scores", "embeddings", "data")):
-        raise MethodError("select needs scores=, embeddings= or data= to know what there is to choose from.")
+@verb(version=1)
+def connect(
+    embeddings: EmbeddingMatrix | str,
+    index: AbstractIndex | str | Mapping[str, Any] = "exact",
+    *,
+    neighbors: int = 5,
+    runtime: Runtime | None = None,
+    folder: Path | None = None,
+) -> NeighborGraph:
+    """Finds the nearest neighbours of every example among the others.
+
+    Args:
+        embeddings: one vector an example; its metric is the graph's.
+        index: how to search: exactly, or approximately for millions.
+        neighbors: how many to find for each, k.
+        runtime: device, memory of a block.
+        folder: where the graph is written shard by shard; resumes what is there.
+
+    Returns:
+        The graph, with the recall that was measured against exact search on a sample.
+
+    Raises:
+        MethodError: more neighbours than there are others, or a vector that has none.
+    """
+    from paredown.neighbors import connected
+
+    matrix, method = cast("EmbeddingMatrix", embeddings), cast("AbstractIndex", index)
+    return connected(matrix, method, neighbors, runtime=runtime or Runtime(), folder=folder)
 
 
-@verb(version=1, needed=_needed_by_selector)
+@verb(version=2, needed=needed.by_selector)
 def select(
     selector: AbstractSelector | str | Mapping[str, Any],
     *,
     scores: ScoreTable | str | None = None,
     data: AbstractDataset | str | Mapping[str, Any] | None = None,
     embeddings: EmbeddingMatrix | str | None = None,
+    graph: NeighborGraph | str | None = None,
+    bins: ScoreTable | str | None = None,
     fraction: float | None = None,
     count: int | None = None,
     by_class: bool = False,
@@ -225,6 +217,8 @@ def select(
         scores: one value an example.
         data: the examples; its labels are the classes.
         embeddings: one vector an example.
+        graph: their nearest neighbours, where they are known already.
+        bins: a score that numbers the bin of each example, for selectors that share a budget between bins.
         fraction: share of the whole data to keep, also when `within` narrows the choice.
         count: how many examples to keep, instead of a share.
         by_class: keep the same share of each class.
@@ -239,35 +233,29 @@ def select(
         MethodError: no budget or two, more than there is, or something the selector needs is lacking.
         PoolMismatch: scores, data and `within` are of different pools.
     """
-    from paredown.selection.base import Candidates, choose
+    from paredown.selection.base import announce, decide
+    from paredown.selection.candidates import gather
 
-    table, vectors = cast("ScoreTable | None", scores), cast("EmbeddingMatrix | None", embeddings)
-    examples, inside = cast("AbstractDataset | None", data), cast("Selection | None", within)
-    sources: dict[str, Any] = {"the scores": table, "the embeddings": vectors, "the data": examples}
-    given = {name: part for name, part in sources.items() if part is not None}
-    first, whole = next(iter(given.items()))
-    for name, part in given.items():
-        whole.ids.same_pool(part.ids, first, name)
-    base = len(whole.ids)
-    ids = whole.ids if inside is None else inside.ids
-    wanted = count_of(fraction, base) if fraction is not None else int(count or 0)
-    if not 1 <= wanted <= len(ids):
+    method, how = cast("AbstractSelector", selector), runtime or Runtime()
+    table, inside = cast("ScoreTable | None", scores), cast("Selection | None", within)
+    candidates, ids, base = gather(
+        scores=table,
+        data=cast("AbstractDataset | None", data),
+        embeddings=cast("EmbeddingMatrix | None", embeddings),
+        graph=cast("NeighborGraph | None", graph),
+        bins=cast("ScoreTable | None", bins),
+        within=inside,
+        device=how.device,
+    )
+    wanted = count_of(fraction, base) if fraction is not None else count
+    if wanted is not None and not 1 <= wanted <= len(ids):
         raise MethodError(
             f"select: {wanted} examples are wanted and there are {len(ids)} to choose from. Ask for a smaller share."
         )
-    at = None if table is None else table.ids.positions_of(ids, "the scores", "the candidates")
-    rows = None if examples is None else examples.ids.positions_of(ids, "the data", "the candidates")
-    candidates = Candidates(
-        ids.keys,
-        values=None if table is None else table.values[at],
-        importance=None if table is None or table.important == "none" else table.importance()[at],
-        labels=None if examples is None else examples.labels[rows],
-        embeddings=None if vectors is None else vectors.vectors[vectors.ids.positions_of(ids)],
-    )
-    method = cast("AbstractSelector", selector)
-    chosen = choose(method, candidates, wanted, by_class=by_class, seed=seed)
+    announce(method, candidates, wanted, shown=how.progress)
+    chosen = decide(method, candidates, wanted, by_class=by_class, seed=seed)
     return Selection(
-        ids.take(chosen),
+        ids.take(chosen.positions),
         base=base,
         asked={
             "selector": method.plain(),
@@ -277,54 +265,56 @@ def select(
             "within": None if inside is None else inside.digest(),
             "scores": None if table is None else table.name,
         },
-        stratum=None if examples is None or not by_class else examples.labels[rows][chosen],
+        stratum=chosen.stratum,
+        weight=chosen.weight,
+        nested=method.nested and chosen.weight is None,
     )
 
 
-@verb(version=1)
+@verb(version=2, needed=needed.by_probes)
 def evaluate(
-    subject: Checkpoint | Sequence[Checkpoint] | str | Sequence[str],
+    subject: Checkpoint | Selection | Sequence[Checkpoint | Selection] | str | Sequence[str],
     data: AbstractDataset | str | Mapping[str, Any],
-    probes: Sequence[AbstractProbe | str | Mapping[str, Any]] = ("accuracy",),
+    probes: Sequence[AbstractProbe | AbstractSelectionProbe | str | Mapping[str, Any]] = ("accuracy",),
     *,
+    embeddings: EmbeddingMatrix | str | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
 ) -> Report:
-    """Measures one or many networks.
+    """Measures one or many networks, or one or many selections.
 
     Args:
-        subject: the checkpoints.
-        data: what to measure them on; never augmented.
+        subject: the checkpoints, or the selections.
+        data: what to measure networks on, never augmented; or what the selections were made from.
         probes: what to measure.
+        embeddings: one vector an example, for the probes of selections that look at distances.
         seed: of the probes that draw.
         runtime: device, batch size.
 
     Returns:
-        A row for each checkpoint and metric; a row's subject is the first 16 digits of the checkpoint's digest.
+        A row for each subject and metric; a row's subject is the first 16 digits of its digest.
     """
-    from paredown.models.build import load
-    from paredown.training.devices import choose as choose_device
+    from paredown.evaluation.base import measured
 
-    how = runtime or Runtime()
-    test, device = cast("ImageDataset", data), choose_device(how.device)
-    rows = []
-    for checkpoint in reading.as_list(subject):
-        _same_form(checkpoint, test)
-        network = load(checkpoint, device)
-        for probe in probes:
-            measured = cast("AbstractProbe", probe).measure(network, test, runtime=how, seed=seed)
-            rows += [Row(data=test.name, subject=checkpoint.digest()[:16], **figure) for figure in measured]
-    return Report(rows)
-
-
-def _same_form(checkpoint: Checkpoint, data: ImageDataset) -> None:
-    if (checkpoint.shape, checkpoint.classes) != (data.shape, len(data.classes)):
-        takes, has = ("×".join(map(str, shape)) for shape in (checkpoint.shape, data.shape))
-        raise MethodError(
-            f"The network takes images of {takes} in {checkpoint.classes} classes, and {data.name} has images of {has} "
-            f"in {len(data.classes)} classes. Use the data that it was trained for."
+    return Report(
+        measured(
+            reading.as_list(subject),
+            cast("AbstractDataset", data),
+            cast("Any", probes),
+            embeddings=cast("EmbeddingMatrix | None", embeddings),
+            seed=seed,
+            runtime=runtime or Runtime(),
         )
+    )
 
 
-VERBS: dict[str, Verb[Any, Any]] = {part.name: part for part in (train, score, embed, select, evaluate)}
+def _learnable(name: str, data: Any) -> LearnableDataset:
+    from paredown.data.dataset import LearnableDataset
+
+    if not isinstance(data, LearnableDataset):
+        raise MethodError(f"{name} needs labelled examples, and {data.name} has only {data.noun}. Give other data.")
+    return data
+
+
+VERBS: dict[str, Verb[Any, Any]] = {part.name: part for part in (train, score, embed, connect, select, evaluate)}
 """The verbs by name, in the order in which one uses them."""

@@ -12,6 +12,7 @@ from paredown.artifacts import (
     Checkpoint,
     EmbeddingMatrix,
     ExampleIds,
+    NeighborGraph,
     Pool,
     Report,
     Row,
@@ -97,6 +98,7 @@ def artifacts() -> list[Artifact]:
         ScoreTable.mean([table, ScoreTable(ids, draw(30), name="el2n", important="high", low=0.0, high=2**0.5)]),
         ScoreTable(uids, np.full(30, np.inf), name="forgetting", important="high", low=0.0, high=np.inf),
         EmbeddingMatrix(ids, draw((30, 5), np.float32), metric="cosine", normalised=False),
+        NeighborGraph.from_arrays(ids, (np.arange(30)[:, None] + np.array([1, 2, 5])) % 30, draw((30, 3))),
         Selection(ids.take(np.array([4, 2, 9])), base=30, asked={"selector": {"name": "highest"}}),
         Selection(
             uids.take(np.arange(6)),

@@ -138,7 +138,7 @@ OTHER = DATA | {"seed": 2}
         (lambda t: select("random", data=DATA, count=3, fraction=0.1), MethodError, "was given both"),
         (lambda t: select("random", data=DATA, count=0), MethodError, "0 examples are wanted"),
         (lambda t: select("random", data=DATA, fraction=2), MethodError, "a share lies above 0"),
-        (lambda t: select("random", fraction=0.1), MethodError, "select needs scores=, embeddings= or data="),
+        (lambda t: select("random", fraction=0.1), MethodError, "select needs scores=, embeddings=, graph= or data="),
         (lambda t: select("highest", data=DATA, fraction=0.1), MethodError, "Highest needs values"),
         (
             lambda t: select("highest", scores=score("input-norm", data=DATA), fraction=0.1, by_class=True),
@@ -169,8 +169,8 @@ OTHER = DATA | {"seed": 2}
         (lambda t: embed("penultimate", data=DATA), MethodError, "needs checkpoint="),
         (
             lambda t: evaluate(select("random", data=DATA, count=9), DATA),
-            ArtifactError,
-            "subject: A Selection was given, and a Checkpoint is needed here",
+            MethodError,
+            "Accuracy measures networks, and a selection was given",
         ),
         (lambda t: train.bind(data=DATA, modle="x"), MethodError, "train has no argument 'modle'"),
         (lambda t: train.bind(data=DATA), MethodError, "train needs model="),

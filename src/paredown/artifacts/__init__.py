@@ -4,6 +4,7 @@ from paredown.artifacts.base import Artifact
 from paredown.artifacts.checkpoint import Checkpoint, Trained
 from paredown.artifacts.dynamics import QUANTITIES, DynamicsWriter, TrainingDynamics
 from paredown.artifacts.embeddings import EmbeddingMatrix
+from paredown.artifacts.graph import NeighborGraph
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.artifacts.report import Report, Row
 from paredown.artifacts.scores import ScoreTable
@@ -17,6 +18,7 @@ __all__ = [
     "DynamicsWriter",
     "EmbeddingMatrix",
     "ExampleIds",
+    "NeighborGraph",
     "Pool",
     "Report",
     "Row",

@@ -69,7 +69,10 @@ class Artifact(ABC):
             raise ArtifactError(f"{folder} already holds another artifact. Choose another folder or remove that one.")
         folder.mkdir(parents=True, exist_ok=True)
         self.write(folder)
-        # The header comes last: a folder with a header is a whole artifact.
+        return self.seal(folder)
+
+    def seal(self, folder: Path) -> Path:
+        """Writes the header beside arrays that are already there: a folder with a header is a whole artifact."""
         write_json(
             folder / HEADER,
             {"artifact": type(self).__name__, "format": self.format, "digest": self.digest()} | self.header(),

@@ -20,7 +20,7 @@ class Checkpoint(Artifact):
 
     Args:
         model: the model's plain data (`{"name": "resnet18", …}`).
-        shape: channels, height and width of the images it takes.
+        shape: of one example that it takes: channels, height and width of an image; how many sentences, for text.
         classes: how many logits it gives.
         weights: parameters and buffers by name.
         step: after how many optimiser steps; 0 is untrained.
@@ -30,13 +30,13 @@ class Checkpoint(Artifact):
         self,
         model: Mapping[str, Any],
         *,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         classes: int,
         weights: Mapping[str, np.ndarray],
         step: int,
     ) -> None:
         self.model = dict(model)
-        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.shape = tuple(int(size) for size in shape)
         self.classes = int(classes)
         self.weights = weights
         self.step = int(step)

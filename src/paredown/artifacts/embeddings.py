@@ -1,20 +1,19 @@
-"""`EmbeddingMatrix`: one vector an example, in shards that are read one at a time."""
+"""`EmbeddingMatrix`: one vector an example, in shards that are mapped into memory and read block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from paredown.artifacts.base import Artifact
 from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.artifacts.shards import SHARD_ROWS, Rows, ShardWriter, blocks, open_shards
 from paredown.errors import ArtifactError
 
 Metric = Literal["euclidean", "cosine"]
-SHARD_BYTES = 256 * 2**20
 
 
 class EmbeddingMatrix(Artifact):
@@ -22,33 +21,47 @@ class EmbeddingMatrix(Artifact):
 
     Args:
         ids: the examples.
-        vectors: float32 or float16, shape (N, D), in the order of `ids`.
+        vectors: float32 or float16, shape (N, D), in the order of `ids`; an array, or `Rows` of shards on disk.
         metric: the distance that means something between these vectors.
         normalised: whether each vector has length 1.
         encoder: what made them, in a word.
+        factors: where a vector stands for a longer one, the widths of its two parts: the vector is (u, v) and means
+            the outer product u ⊗ v, as a gradient of a linear layer does. Empty where a vector is just itself.
     """
 
+    format = 2
+
     def __init__(
-        self, ids: ExampleIds, vectors: np.ndarray, *, metric: Metric, normalised: bool = False, encoder: str = ""
+        self,
+        ids: ExampleIds,
+        vectors: np.ndarray | Rows,
+        *,
+        metric: Metric,
+        normalised: bool = False,
+        encoder: str = "",
+        factors: tuple[int, ...] = (),
     ) -> None:
         if vectors.ndim != 2 or len(vectors) != len(ids):
             raise ArtifactError(f"EmbeddingMatrix: {len(ids)} ids and vectors of shape {vectors.shape}; one row an id.")
         if vectors.dtype not in (np.float32, np.float16):
             raise ArtifactError(f"EmbeddingMatrix: vectors are float32 or float16, not {vectors.dtype}.")
+        if metric not in ("euclidean", "cosine"):
+            raise ArtifactError(f"EmbeddingMatrix(metric={metric!r}): the metric is euclidean or cosine.")
+        if factors and (len(factors) != 2 or sum(factors) != vectors.shape[1]):
+            raise ArtifactError(
+                f"EmbeddingMatrix(factors={factors}): two widths that together make the {vectors.shape[1]} columns."
+            )
         self.ids = ids
         self.vectors = vectors
-        self.metric = metric
+        self.metric: Metric = metric
         self.normalised = normalised
         self.encoder = encoder
+        self.factors = tuple(factors)
 
     @property
     def width(self) -> int:
         """How many numbers a vector has."""
         return int(self.vectors.shape[1])
-
-    def _blocks(self) -> Iterator[np.ndarray]:
-        rows = max(1, SHARD_BYTES // max(1, self.vectors.itemsize * self.width))
-        return (self.vectors[start : start + rows] for start in range(0, max(len(self.ids), 1), rows))
 
     def header(self) -> dict[str, Any]:
         return {
@@ -58,28 +71,35 @@ class EmbeddingMatrix(Artifact):
             "encoder": self.encoder,
             "shape": [len(self.ids), self.width],
             "dtype": str(self.vectors.dtype),
+            "factors": list(self.factors),
         }
 
     def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
         yield "id", self.ids.keys
-        yield from ((f"vectors/{number}", block) for number, block in enumerate(self._blocks()))
+        yield from ((f"vectors/{start}", block) for start, block in blocks(self.vectors))
 
     def write(self, folder: Path) -> None:
         self.ids.write_keys(folder / "ids.safetensors")
-        for number, block in enumerate(self._blocks()):
-            save_file({"vectors": np.ascontiguousarray(block)}, folder / f"shard-{number:05d}.safetensors")
+        writer = ShardWriter(folder, total=len(self.ids))
+        for start, block in blocks(self.vectors, size=SHARD_ROWS):
+            if start >= writer.done:
+                writer.put(vectors=block)
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
         ids = ExampleIds.read_keys(folder / "ids.safetensors", Pool.from_plain(header["pool"]))
-        shards = [load_file(path)["vectors"] for path in sorted(folder.glob("shard-*.safetensors"))]
-        vectors = np.concatenate(shards) if len(shards) != 1 else shards[0]
+        rows, width = header["shape"]
+        if rows:
+            vectors: np.ndarray | Rows = open_shards(folder, ["vectors"], rows=rows)["vectors"]
+        else:
+            vectors = np.empty((0, width), header["dtype"])
         return cls(
             ids,
             vectors,
             metric=cast(Metric, header["metric"]),
             normalised=header["normalised"],
             encoder=header["encoder"],
+            factors=tuple(header.get("factors", ())),
         )
 
     def describe(self) -> str:

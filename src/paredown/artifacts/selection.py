@@ -30,6 +30,7 @@ class Selection(Artifact):
         asked: what was asked for, as plain data: selector, fraction or count, by class or not, within what.
         stratum: int64 (K,), the class or stratum of each chosen example, when budgets went by stratum.
         weight: float64 (K,), how much each chosen example counts in training, where the method defines it.
+        nested: whether each beginning is what the same choice would have been at that smaller budget.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Selection(Artifact):
         asked: Mapping[str, Any] | None = None,
         stratum: np.ndarray | None = None,
         weight: np.ndarray | None = None,
+        nested: bool = True,
     ) -> None:
         self.ids = ids
+        self.nested = nested
         self.base = int(base)
         self.asked = dict(asked or {})
         self.stratum = None if stratum is None else np.asarray(stratum, np.int64)
@@ -71,8 +74,14 @@ class Selection(Artifact):
             fraction: share of the whole data, at most the share that was chosen.
 
         Raises:
-            MethodError: a larger share than was chosen, or none at all.
+            MethodError: a larger share than was chosen, none at all, or a method whose smaller choices are others.
         """
+        if not self.nested:
+            how = self.asked.get("selector", {}).get("name", "this method")
+            raise MethodError(
+                f"Selection.with_fraction({fraction:g}): a smaller choice of {how} is not the beginning of this one. "
+                "Select again with the smaller fraction."
+            )
         count = count_of(fraction, self.base)
         if count > len(self):
             raise MethodError(
@@ -132,6 +141,7 @@ class Selection(Artifact):
             "base": self.base,
             "chosen": len(self),
             "asked": self.asked,
+            "nested": self.nested,
         }
 
     def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
@@ -154,6 +164,7 @@ class Selection(Artifact):
             asked=header["asked"],
             stratum=columns.get("stratum"),
             weight=columns.get("weight"),
+            nested=header.get("nested", True),
         )
 
     def describe(self) -> str:

@@ -8,6 +8,7 @@ from paredown.artifacts.base import Artifact, read_header
 from paredown.artifacts.checkpoint import Checkpoint, Trained
 from paredown.artifacts.dynamics import TrainingDynamics
 from paredown.artifacts.embeddings import EmbeddingMatrix
+from paredown.artifacts.graph import NeighborGraph
 from paredown.artifacts.report import Report
 from paredown.artifacts.scores import ScoreTable
 from paredown.artifacts.selection import Selection
@@ -15,7 +16,7 @@ from paredown.errors import ArtifactError
 
 KINDS: dict[str, type[Artifact]] = {
     kind.__name__: kind
-    for kind in (Checkpoint, EmbeddingMatrix, Report, ScoreTable, Selection, Trained, TrainingDynamics)
+    for kind in (Checkpoint, EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained, TrainingDynamics)
 }
 
 

@@ -2,17 +2,19 @@
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractDataset, ImageDataset
-from paredown.data.loader import OnDevice, batches, epoch_order, unit
+from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset
+from paredown.data.loader import AbstractInputs, OnDevice, batches, epoch_order, unit
 from paredown.data.pool import pooled
 from paredown.data.source import AbstractSource, find_source, open_data
 
 __all__ = [
     "AbstractDataset",
+    "AbstractInputs",
     "AbstractSource",
     "Augmentation",
     "ImageDataset",
     "LabelNoise",
+    "LearnableDataset",
     "OnDevice",
     "batches",
     "epoch_order",

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,23 +21,54 @@ PLAIN = Augmentation()
 
 
 class AbstractDataset(ABC):
-    """Examples with ids and labels; what training, scoring and selection look at."""
+    """Examples with ids, and with labels where they have any; what training, scoring and selection look at."""
 
     name: str
     ids: ExampleIds
-    labels: np.ndarray
+    labels: np.ndarray | None
+    """int64 (N,), below `len(classes)`; none for a pool without labels."""
     classes: tuple[str, ...]
+    noun: ClassVar[str]
+    """What one example is, in the plural: images, sentences."""
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.ids)
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """Gives what tells this data apart from any other, as data that JSON can hold; it enters addresses."""
 
+    @property
+    def form(self) -> str:
+        """What one example is like, in words: `images of 3×32×32`."""
+        return self.noun
+
+    def column(self, name: str) -> np.ndarray:
+        """Gives a column that is stored beside the examples, shape (N,).
+
+        Raises:
+            DataError: there is none of that name; the sentence names those that are there.
+        """
+        raise DataError(f"{self.name}: there is no column '{name}', because these data have none.")
+
+
+class LearnableDataset(AbstractDataset):
+    """Labelled examples that a network can take: what one trains on, scores with a network and evaluates on."""
+
+    labels: np.ndarray
+    augmentation: Augmentation | None
+    """What training does to the examples by default; none for data that are taken as they are."""
+    corrupted: np.ndarray | None = None
+    clean_labels: np.ndarray | None = None
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Of one example: channels, height and width of an image; how many sentences, for text."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageDataset(AbstractDataset):
+class ImageDataset(LearnableDataset):
     """Labelled images, all of one size, in memory.
 
     Args:
@@ -53,6 +84,8 @@ class ImageDataset(AbstractDataset):
         paths: where each image lies below its folder, for data made of image files.
         settings: what besides the pool decides the content (the reader's fields, label noise).
     """
+
+    noun: ClassVar[str] = "images"
 
     name: str
     images: np.ndarray
@@ -126,6 +159,10 @@ class ImageDataset(AbstractDataset):
         """Channels, height and width."""
         _, height, width, channels = self.images.shape
         return channels, height, width
+
+    @property
+    def form(self) -> str:
+        return "images of " + "×".join(map(str, self.shape))
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Gives the images at some positions: uint8 (B, H, W, C)."""

@@ -1,14 +1,16 @@
-"""Seeded epochs that carry positions, and a data set that lies on the device as uint8."""
+"""Seeded epochs that carry positions, and examples where the network is, as the network takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from paredown import rng
+from paredown.data.augment import Augmentation
 from paredown.data.dataset import ImageDataset
 
 GPU_SHARE = 0.5  # of the free memory of a GPU that images may take; larger data stay in host memory
@@ -17,6 +19,11 @@ GPU_SHARE = 0.5  # of the free memory of a GPU that images may take; larger data
 def epoch_order(positions: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Gives the positions in the order of one epoch, a function of seed and epoch alone."""
     return rng.stream(seed, "shuffle", epoch).permutation(np.asarray(positions, dtype=np.int64))
+
+
+def runs(size: int, batch: int, *, start: int = 0) -> Iterator[np.ndarray]:
+    """Gives the rows from `start` to `size`, batch by batch."""
+    return (np.arange(first, min(first + batch, size)) for first in range(start, size, batch))
 
 
 def batches(order: np.ndarray, batch_size: int, *, drop_last: bool) -> Iterator[np.ndarray]:
@@ -33,7 +40,42 @@ def batches(order: np.ndarray, batch_size: int, *, drop_last: bool) -> Iterator[
         yield order[start : start + batch_size]
 
 
-class OnDevice:
+class AbstractInputs(ABC):
+    """Examples of a data set as a network takes them, batch by batch, on its device: write the three methods."""
+
+    @abstractmethod
+    def labels(self, positions: np.ndarray) -> Tensor:
+        """Gives the labels, int64 (B,)."""
+
+    @abstractmethod
+    def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Gives un-augmented examples, shape (B, …), and labels, int64 (B,)."""
+
+    @abstractmethod
+    def augmented(self, positions: np.ndarray, augmentation: Augmentation | None, seed: int) -> Tensor:
+        """Gives the examples of one training batch, shape (B, …).
+
+        Args:
+            positions: which.
+            augmentation: what happens to them; none leaves them as they are.
+            seed: of what it draws; the same seed and positions give the same examples.
+        """
+
+    def ahead(self, parts: Iterable[tuple[np.ndarray, int]], augmentation: Augmentation | None) -> Iterator[Tensor]:
+        """Gives the augmented examples of batches that are known beforehand; whoever decodes can begin early.
+
+        Args:
+            parts: positions and seed of each batch.
+            augmentation: as in `augmented`.
+        """
+        return (self.augmented(positions, augmentation, seed) for positions, seed in parts)
+
+    def batches(self, parts: Iterable[np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Gives un-augmented examples and labels of batches that are known beforehand."""
+        return (self.batch(positions) for positions in parts)
+
+
+class OnDevice(AbstractInputs):
     """Images and labels of a data set where the network is, batch by batch.
 
     The images are copied to the device once, as uint8, when they take at most half of its free memory; otherwise they
@@ -58,13 +100,18 @@ class OnDevice:
         return chosen.to(self.device).permute(0, 3, 1, 2)
 
     def labels(self, positions: np.ndarray) -> Tensor:
-        """Gives the labels, int64 (B,)."""
         index = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
         return self._labels.index_select(0, index.to(self.device, non_blocking=True))
 
     def batch(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
         """Gives images as float32 (B, C, H, W) in [0, 1], channels_last in memory, and labels, int64 (B,)."""
         return unit(self.raw(positions)), self.labels(positions)
+
+    def augmented(self, positions: np.ndarray, augmentation: Augmentation | None, seed: int) -> Tensor:
+        images = self.raw(positions)
+        if augmentation is not None:
+            images = augmentation.apply(images, torch.Generator().manual_seed(seed))
+        return unit(images)
 
 
 def unit(images: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -10,14 +12,14 @@ import torch
 
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.artifacts.embeddings import EmbeddingMatrix
-from paredown.data.dataset import ImageDataset
-from paredown.data.loader import OnDevice
-from paredown.embedding.base import AbstractEncoder
+from paredown.data.dataset import AbstractDataset, LearnableDataset
+from paredown.data.device import choose
+from paredown.data.loader import runs
+from paredown.embedding.base import AbstractEncoder, assemble
 from paredown.errors import MethodError
-from paredown.models.build import load
+from paredown.models.build import form_of, inputs, load
 from paredown.models.taps import features
 from paredown.runtime import Runtime
-from paredown.training.devices import choose
 
 
 @dataclass(frozen=True)
@@ -32,28 +34,38 @@ class Penultimate(AbstractEncoder):
 
     needs: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data"})
 
-    def embed(self, data: ImageDataset, *, checkpoint: Checkpoint | None, runtime: Runtime) -> EmbeddingMatrix:
+    def embed(
+        self,
+        data: AbstractDataset,
+        *,
+        checkpoint: Checkpoint | None = None,
+        runtime: Runtime,
+        folder: Path | None = None,
+    ) -> EmbeddingMatrix:
         if checkpoint is None:
             raise MethodError("Penultimate: features are a network's, and no checkpoint was given. Give checkpoint=.")
-        if tuple(data.shape) != checkpoint.shape:
+        if not isinstance(data, LearnableDataset) or data.shape != checkpoint.shape:
             raise MethodError(
-                f"Penultimate: the data's images are {tuple(data.shape)} (channels, height, width), and the checkpoint "
-                f"takes {checkpoint.shape}. Embed data of the kind that it was trained on."
+                f"Penultimate: {data.name} has {data.form}, and the checkpoint takes {form_of(checkpoint.shape)}. "
+                "Embed data of the kind that it was trained on."
             )
-        device = choose(runtime.device)
-        network, images = load(checkpoint, device), OnDevice(data, device)
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(data), runtime.batch_size):
-                rows = np.arange(start, min(start + runtime.batch_size, len(data)))
-                vectors, _ = features(network, images.batch(rows)[0])
-                if self.metric == "cosine":
-                    vectors = torch.nn.functional.normalize(vectors, dim=1)
-                parts.append(vectors.cpu().numpy())
-        return EmbeddingMatrix(
+        network = load(checkpoint, choose(runtime.device))
+        examples = inputs(network, data, workers=runtime.workers)
+
+        def produce(start: int) -> Iterator[np.ndarray]:
+            for x, _ in examples.batches(runs(len(data), runtime.batch_size, start=start)):
+                with torch.no_grad():
+                    vectors = features(network, x)[0].float()
+                    if self.metric == "cosine":
+                        vectors = torch.nn.functional.normalize(vectors, dim=1)
+                yield vectors.cpu().numpy()
+
+        return assemble(
             data.ids,
-            np.concatenate(parts),
+            produce,
             metric=self.metric,
             normalised=self.metric == "cosine",
             encoder=self.name,
+            runtime=runtime,
+            folder=folder,
         )

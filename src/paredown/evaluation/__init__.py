@@ -1,12 +1,13 @@
 """Evaluation: what a network can do, and whether one choice of data is better than another."""
 
 from paredown.evaluation.accuracy import Accuracy
-from paredown.evaluation.base import AbstractProbe
+from paredown.evaluation.base import AbstractProbe, AbstractSelectionProbe
 from paredown.evaluation.comparison import Paired, Summary, paired, summary
 from paredown.evaluation.ranking import class_shares, correlation, overlap, shared_share, spearman
 
 __all__ = [
     "AbstractProbe",
+    "AbstractSelectionProbe",
     "Accuracy",
     "Paired",
     "Summary",

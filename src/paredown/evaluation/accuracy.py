@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paredown.data.dataset import ImageDataset
-from paredown.data.loader import OnDevice
+from paredown.data.dataset import LearnableDataset
+from paredown.data.loader import runs
 from paredown.errors import MethodError
 from paredown.evaluation.base import AbstractProbe
+from paredown.models.build import inputs
 from paredown.runtime import Runtime
 
 
@@ -49,7 +50,7 @@ class Accuracy(AbstractProbe):
     by_class: bool = True
 
     def measure(
-        self, network: nn.Module, data: ImageDataset, *, runtime: Runtime, seed: int
+        self, network: nn.Module, data: LearnableDataset, *, runtime: Runtime, seed: int
     ) -> list[Mapping[str, Any]]:
         place, loss = _outcomes(network, data, runtime.batch_size)
         rows = [_share("accuracy", place < 1)]
@@ -70,18 +71,16 @@ def _share(metric: str, right: np.ndarray) -> Mapping[str, Any]:
     return {"metric": metric, "value": share, "n": n, "spread": math.sqrt(share * (1 - share) / n) if n > 1 else None}
 
 
-def _outcomes(network: nn.Module, data: ImageDataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _outcomes(network: nn.Module, data: LearnableDataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Gives the place of each label and its cross-entropy, both of shape (N,)."""
     modes = [(module, module.training) for module in network.modules()]
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    images = OnDevice(data, device)
+    examples = inputs(network, data)
     place, loss = np.empty(len(data), np.int64), np.empty(len(data))
     network.eval()
     try:
         with torch.no_grad():
-            for start in range(0, len(data), batch_size):
-                batch = np.arange(start, min(start + batch_size, len(data)))
-                x, y = images.batch(batch)
+            batches = list(runs(len(data), batch_size))
+            for batch, (x, y) in zip(batches, examples.batches(batches), strict=True):
                 logits = network(x).float()
                 _check(logits, data)
                 place[batch] = places(logits, y).cpu().numpy()
@@ -92,7 +91,7 @@ def _outcomes(network: nn.Module, data: ImageDataset, batch_size: int) -> tuple[
     return place, loss
 
 
-def _check(logits: Tensor, data: ImageDataset) -> None:
+def _check(logits: Tensor, data: LearnableDataset) -> None:
     if logits.shape[1] != len(data.classes):
         raise MethodError(
             f"Accuracy: the network knows {logits.shape[1]} classes and {data.name} has {len(data.classes)}. "

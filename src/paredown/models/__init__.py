@@ -1,6 +1,16 @@
 """Networks: architectures as plain data, built, saved and loaded."""
 
-from paredown.models.build import AbstractModel, Factory, Network, checkpoint_of, load, network, save
+from paredown.models.build import (
+    AbstractModel,
+    AbstractNetwork,
+    Factory,
+    Network,
+    checkpoint_of,
+    inputs,
+    load,
+    network,
+    save,
+)
 from paredown.models.convnet import ConvNet, SimpleCnn
 from paredown.models.resnet import PreActResNet18, ResNet18, ResNet50
 from paredown.models.small import SmallResNet
@@ -8,6 +18,7 @@ from paredown.models.taps import features, last_linear
 
 __all__ = [
     "AbstractModel",
+    "AbstractNetwork",
     "ConvNet",
     "Factory",
     "Network",
@@ -18,6 +29,7 @@ __all__ = [
     "SmallResNet",
     "checkpoint_of",
     "features",
+    "inputs",
     "last_linear",
     "load",
     "network",

@@ -19,15 +19,23 @@ from torch import Tensor, nn
 
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.catalog import find
+from paredown.data.dataset import ImageDataset, LearnableDataset
+from paredown.data.loader import AbstractInputs, OnDevice
 from paredown.errors import ArtifactError, MethodError, did_you_mean
 from paredown.method import Method, build
 from paredown.rng import key
 
 
 class AbstractModel(Method):
-    """An architecture: write `build`."""
+    """An architecture: write `build`.
+
+    The other two methods make of it a network for some data, or for the weights of a checkpoint; a model of something
+    other than images has its own.
+    """
 
     kind: ClassVar[str] = "model"
+    takes: ClassVar[str] = "images"
+    """The noun of the data that it learns from."""
 
     @abstractmethod
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -37,6 +45,30 @@ class AbstractModel(Method):
             shape: channels, height and width of one image.
             classes: number of logits.
         """
+
+    def start(self, data: LearnableDataset, seed: int) -> AbstractNetwork:
+        """Gives a freshly initialised network for some data.
+
+        Raises:
+            MethodError: the model takes something else.
+        """
+        self.refuse_other_data(data)
+        assert isinstance(data, ImageDataset)
+        return network(self, data.shape, len(data.classes), mean=data.mean, std=data.std, seed=seed)
+
+    def empty(self, checkpoint: Checkpoint) -> AbstractNetwork:
+        """Gives a network into which the checkpoint's weights fit; its own mean nothing."""
+        channels, height, width = checkpoint.shape
+        ones = (1.0,) * channels
+        return network(self, (channels, height, width), checkpoint.classes, mean=ones, std=ones)
+
+    def refuse_other_data(self, data: LearnableDataset) -> None:
+        """Raises MethodError unless the data are what the model takes."""
+        if data.noun != self.takes:
+            raise MethodError(
+                f"{type(self).__name__} learns from {self.takes}, and {data.name} has {data.noun}. "
+                f"Choose a model for {data.noun}; `pare list model` names them."
+            )
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,24 @@ class Factory(AbstractModel):
             )
 
 
-class Network(nn.Module):
+class AbstractNetwork(nn.Module):
+    """What is trained, checkpointed and measured: from examples as they are stored to logits."""
+
+    shape: tuple[int, ...]
+    classes: int
+
+    def inputs(self, data: LearnableDataset, device: torch.device, workers: int = 0) -> AbstractInputs:
+        """Gives the data's examples on a device, in the form that `forward` takes.
+
+        Args:
+            data: the examples.
+            device: where the network is.
+            workers: threads that decode what is not in memory.
+        """
+        raise NotImplementedError
+
+
+class Network(AbstractNetwork):
     """What is trained, checkpointed and attacked: pixels in [0, 1] are normalised, then the body gives logits.
 
     Args:
@@ -123,6 +172,28 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body((x - self.mean) / self.std)
+
+    def inputs(self, data: LearnableDataset, device: torch.device, workers: int = 0) -> AbstractInputs:
+        return on_device(data, device, workers)
+
+
+def inputs(module: nn.Module, data: LearnableDataset, *, workers: int = 0) -> AbstractInputs:
+    """Gives the data's examples where a network is, in the form that it takes; any module that takes images will do."""
+    device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+    if isinstance(module, AbstractNetwork):
+        return module.inputs(data, device, workers)
+    return on_device(data, device, workers)
+
+
+def on_device(data: LearnableDataset, device: torch.device, workers: int) -> AbstractInputs:
+    """Gives images on a device.
+
+    Raises:
+        MethodError: the data are not images.
+    """
+    if not isinstance(data, ImageDataset):
+        raise MethodError(f"The network takes images, and {data.name} has {data.noun}. Use a model for {data.noun}.")
+    return OnDevice(data, device)
 
 
 def network(
@@ -157,7 +228,7 @@ def network(
     return Network(body, shape=shape, classes=classes, mean=mean, std=std)
 
 
-def checkpoint_of(network: Network, model: AbstractModel, step: int) -> Checkpoint:
+def checkpoint_of(network: AbstractNetwork, model: AbstractModel, step: int) -> Checkpoint:
     """Gives the network's weights and statistics, copied, with what is needed to build it again."""
     weights = {
         name: np.array(value.detach().cpu().contiguous().numpy()) for name, value in network.state_dict().items()
@@ -165,7 +236,7 @@ def checkpoint_of(network: Network, model: AbstractModel, step: int) -> Checkpoi
     return Checkpoint(model=model.plain(), shape=network.shape, classes=network.classes, weights=weights, step=step)
 
 
-def save(network: Network, model: AbstractModel, step: int, folder: Path) -> None:
+def save(network: AbstractNetwork, model: AbstractModel, step: int, folder: Path) -> None:
     """Writes `weights.safetensors` and `model.json` into the folder.
 
     Args:
@@ -177,20 +248,34 @@ def save(network: Network, model: AbstractModel, step: int, folder: Path) -> Non
     checkpoint_of(network, model, step).save(folder)
 
 
-def load(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> Network:
+def load(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> AbstractNetwork:
     """Gives the checkpoint's network in inference mode; nothing is unpickled.
 
     Raises:
         ArtifactError: the weights do not fit the architecture; names the first that does not.
     """
     model = build("model", checkpoint.model)
-    channels = checkpoint.shape[0]
-    ones = (1.0,) * channels
     with torch.random.fork_rng(devices=[]):
-        made = network(model, checkpoint.shape, checkpoint.classes, mean=ones, std=ones)
+        made = model.empty(checkpoint)
     _refuse_misfit(checkpoint, made.state_dict())
     made.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in checkpoint.weights.items()})
     return made.to(device).eval()
+
+
+def form_of(shape: tuple[int, ...]) -> str:
+    """Gives the shape of one example in words: `images of 3×32×32`, `sentences`, `pairs of sentences`."""
+    if len(shape) == 1:
+        return "sentences" if shape[0] == 1 else "pairs of sentences"
+    return "images of " + "×".join(map(str, shape))
+
+
+def refuse_other_form(checkpoint: Checkpoint, data: LearnableDataset) -> None:
+    """Raises MethodError unless the checkpoint's network takes the data's examples and knows its classes."""
+    if (checkpoint.shape, checkpoint.classes) != (data.shape, len(data.classes)):
+        raise MethodError(
+            f"The network takes {form_of(checkpoint.shape)} in {checkpoint.classes} classes, and {data.name} has {data.form} "
+            f"in {len(data.classes)} classes. Use the data that it was trained for."
+        )
 
 
 def _refuse_misfit(checkpoint: Checkpoint, expected: dict[str, Tensor]) -> None:

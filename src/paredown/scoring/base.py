@@ -19,13 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from paredown.artifacts.dynamics import TrainingDynamics
+from paredown.artifacts.embeddings import EmbeddingMatrix
 from paredown.artifacts.ids import ExampleIds
 from paredown.artifacts.scores import Direction
 from paredown.catalog import find, path_of
-from paredown.data.dataset import ImageDataset
-from paredown.data.loader import OnDevice, unit
+from paredown.data.dataset import AbstractDataset, LearnableDataset
+from paredown.data.loader import runs
 from paredown.errors import MethodError
 from paredown.method import Method
+from paredown.models.build import inputs
+from paredown.models.taps import features
 from paredown.progress import bar as open_bar
 from paredown.rng import key
 from paredown.runtime import Runtime
@@ -122,8 +125,38 @@ class AbstractDataScorer(AbstractScorer):
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
 
     @abstractmethod
-    def of(self, data: ImageDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
+    def of(self, data: AbstractDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
         """Gives one number an example of the data, shape (N,)."""
+
+
+class AbstractEmbeddingScorer(AbstractScorer):
+    """A score of where examples lie among the others: write `of`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"embeddings"})
+
+    @abstractmethod
+    def of(self, embeddings: EmbeddingMatrix, *, runtime: Runtime, seed: int) -> np.ndarray:
+        """Gives one number an example, shape (N,); the vectors are read block by block where they are many."""
+
+
+class AbstractFeatureScorer(AbstractScorer):
+    """A score that compares examples through one network's features and logits: write `of`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"checkpoint", "data"})
+
+    @abstractmethod
+    def of(
+        self, features: np.ndarray, logits: np.ndarray, labels: np.ndarray, *, runtime: Runtime, seed: int
+    ) -> np.ndarray:
+        """Gives one number an example, shape (N,).
+
+        Args:
+            features: penultimate, un-augmented, in inference mode; float32, shape (N, F).
+            logits: float32, shape (N, classes).
+            labels: int64, shape (N,).
+            runtime: its device.
+            seed: for a score that draws.
+        """
 
 
 @dataclass(frozen=True)
@@ -191,7 +224,7 @@ def score_dynamics(scorer: AbstractDynamicsScorer, dynamics: TrainingDynamics) -
 
 
 def score_model(
-    scorer: AbstractModelScorer, network: nn.Module, data: ImageDataset, *, runtime: Runtime, seed: int = 0
+    scorer: AbstractModelScorer, network: nn.Module, data: LearnableDataset, *, runtime: Runtime, seed: int = 0
 ) -> np.ndarray:
     """Gives the values of a score for every row of the data, un-augmented, in float32, in inference mode.
 
@@ -216,7 +249,7 @@ def score_model(
             "statistics to choose. Use bn='running'."
         )
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    images = OnDevice(data, device)
+    examples = inputs(network, data, workers=runtime.workers)
     values = np.full(len(data), np.nan)
     bar = open_bar(f"scoring {scorer.name}", len(data), unit="examples", shown=runtime.progress)
     with restored(network), _exact_float32(), _seeded(seed, device), torch.no_grad(), bar:
@@ -225,33 +258,51 @@ def score_model(
         if scorer.bn != "running":
             parts = blocks(data.ids.keys)
         if scorer.bn == "recalibrated":
-            calibrate(network, (images.batch(part)[0] for part in parts))
+            calibrate(network, (x for x, _ in examples.batches(parts)))
             parts = [np.arange(len(data))]
         for part in parts:
             if scorer.bn == "batch":
-                calibrate(network, [images.batch(part)[0]])
-            for batch in np.split(part, range(runtime.batch_size, len(part), runtime.batch_size)):
-                values[batch] = _one_each(scorer, scorer.values(network, *images.batch(batch)), len(batch))
+                calibrate(network, [examples.batch(part)[0]])
+            batches = np.split(part, range(runtime.batch_size, len(part), runtime.batch_size))
+            for batch, (x, y) in zip(batches, examples.batches(batches), strict=True):
+                values[batch] = _one_each(scorer, scorer.values(network, x, y), len(batch))
                 done += len(batch)
                 bar.move(done)
     return _checked(scorer, values, data.ids)
 
 
-def notes_of(scorer: AbstractModelScorer, network: nn.Module, data: ImageDataset) -> Mapping[str, Any]:
+def notes_of(scorer: AbstractModelScorer, network: nn.Module, data: LearnableDataset) -> Mapping[str, Any]:
     """Gives a scorer's notes on a network, from a look at two examples of the data."""
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    rows = np.arange(min(2, len(data)))
-    images = torch.from_numpy(data.read(rows)).permute(0, 3, 1, 2).to(device)
-    return scorer.notes(network, unit(images), torch.from_numpy(data.labels[rows]).to(device))
+    return scorer.notes(network, *inputs(network, data).batch(np.arange(min(2, len(data)))))
 
 
-def score_data(scorer: AbstractDataScorer, data: ImageDataset, *, runtime: Runtime, seed: int = 0) -> np.ndarray:
+def score_data(scorer: AbstractDataScorer, data: AbstractDataset, *, runtime: Runtime, seed: int = 0) -> np.ndarray:
     """Gives the values of a score that needs no network, for every row of the data.
 
     Returns:
         float64, shape (N,), in the order of `data.ids`.
     """
     values = np.asarray(scorer.of(data, runtime=runtime, seed=seed), dtype=np.float64)
+    return _checked(scorer, _one_each(scorer, values, len(data)), data.ids)
+
+
+def score_embeddings(
+    scorer: AbstractEmbeddingScorer, embeddings: EmbeddingMatrix, *, runtime: Runtime, seed: int = 0
+) -> np.ndarray:
+    """Gives the values of a score of embeddings, float64, shape (N,), in the order of `embeddings.ids`."""
+    values = np.asarray(scorer.of(embeddings, runtime=runtime, seed=seed), dtype=np.float64)
+    return _checked(scorer, _one_each(scorer, values, len(embeddings.ids)), embeddings.ids)
+
+
+def score_features(
+    scorer: AbstractFeatureScorer, network: nn.Module, data: LearnableDataset, *, runtime: Runtime, seed: int = 0
+) -> np.ndarray:
+    """Gives the values of a score that compares examples, float64, shape (N,), in the order of `data.ids`."""
+    rows = runs(len(data), runtime.batch_size)
+    with restored(network), _exact_float32(), torch.no_grad():
+        seen = [features(network, x) for x, _ in inputs(network, data, workers=runtime.workers).batches(rows)]
+    deep, logits = (torch.cat(parts).float().cpu().numpy() for parts in zip(*seen, strict=True))
+    values = np.asarray(scorer.of(deep, logits, data.labels, runtime=runtime, seed=seed), dtype=np.float64)
     return _checked(scorer, _one_each(scorer, values, len(data)), data.ids)
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from paredown.artifacts.scores import Direction
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import AbstractDataset, ImageDataset
+from paredown.errors import MethodError
 from paredown.runtime import Runtime
 from paredown.scoring.base import AbstractDataScorer
 from paredown.scoring.draws import uniform_by_id
@@ -27,7 +28,11 @@ class InputNorm(AbstractDataScorer):
     high: ClassVar[float] = math.inf
     paper: ClassVar[str] = 'Kirsch 2023, Does "Deep Learning on a Data Diet" reproduce?'
 
-    def of(self, data: ImageDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
+    def of(self, data: AbstractDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
+        if not isinstance(data, ImageDataset):
+            raise MethodError(
+                f"InputNorm is of the pixels of images, and {data.name} has {data.noun}. Use another score."
+            )
         mean, std = np.array(data.mean, np.float32), np.array(data.std, np.float32)
         norms = np.empty(len(data))
         for start in range(0, len(data), runtime.batch_size):
@@ -45,5 +50,5 @@ class Random(AbstractDataScorer):
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
 
-    def of(self, data: ImageDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
+    def of(self, data: AbstractDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
         return uniform_by_id(data.ids.keys, seed, "score")

@@ -1,11 +1,13 @@
 """Selection: which examples to keep, best first."""
 
-from paredown.selection.base import AbstractSelector, Candidates, FunctionSelector, choose
+from paredown.selection.base import AbstractSelector, FunctionSelector, choose, decide
+from paredown.selection.candidates import Candidates, Choice
 from paredown.selection.simple import Highest, HighestMagnitude, Lowest, LowestMagnitude, Random, Window
 
 __all__ = [
     "AbstractSelector",
     "Candidates",
+    "Choice",
     "FunctionSelector",
     "Highest",
     "HighestMagnitude",
@@ -14,4 +16,5 @@ __all__ = [
     "Random",
     "Window",
     "choose",
+    "decide",
 ]

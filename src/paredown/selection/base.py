@@ -1,15 +1,17 @@
 """What a selector is: it puts candidates in order, best first; classes, counts and checks are the business of `choose`.
 
-Because an order is given and not a set, one choice serves every smaller budget. The methods here give `count` positions
-of which each beginning is what they would have given for that shorter count, by class too.
+Because an order is given and not a set, one choice serves every smaller budget: each beginning is what the method would
+have given for that shorter count, by class too. A method that cannot promise this says so (`nested`).
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,44 +20,7 @@ from paredown.catalog import find, path_of
 from paredown.errors import MethodError
 from paredown.method import Method
 from paredown.rng import stream
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """What a selector may look at: one row for each example that it may choose.
-
-    Args:
-        keys: ids, int64 or 16-byte, shape (N,), each at most once; ties are broken by them.
-        values: the score, shape (N,).
-        importance: the score turned so that high means important, shape (N,); none where the score has no direction.
-        labels: class numbers, shape (N,).
-        embeddings: vectors, shape (N, D).
-    """
-
-    keys: np.ndarray
-    values: np.ndarray | None = None
-    importance: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    embeddings: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            column = getattr(self, field.name)
-            if column is not None and len(column) != len(self.keys):
-                raise MethodError(
-                    f"Candidates: {len(self.keys)} keys and {len(column)} {field.name}. Give one row for each example."
-                )
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def take(self, positions: np.ndarray) -> Candidates:
-        """Gives some of the candidates, in that order."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        taken: dict[str, Any] = {
-            name: None if column is None else column[positions] for name, column in columns.items()
-        }
-        return Candidates(**taken)
+from paredown.selection.candidates import Candidates, Choice
 
 
 class AbstractSelector(Method):
@@ -63,17 +28,76 @@ class AbstractSelector(Method):
 
     kind: ClassVar[str] = "selector"
     needs: ClassVar[frozenset[str]] = frozenset({"values"})
+    """Columns of `Candidates` without which it cannot work."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Columns that it looks at where they are given, and can do without."""
+    either: ClassVar[frozenset[str]] = frozenset()
+    """Columns of which it needs one at least."""
+    decides: ClassVar[bool] = False
+    """Whether it knows by itself how many to keep, see `size`."""
     paper: ClassVar[str] = ""
 
+    @property
+    def nested(self) -> bool:
+        """Whether each beginning of an answer is the whole answer to that smaller count."""
+        return True
+
     @abstractmethod
-    def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
-        """Gives the positions of the chosen, best first, each once, shape (count,).
+    def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray | Choice:
+        """Gives the positions of the chosen, best first, each once, shape (count,); a `Choice` to say more of them.
 
         Args:
             candidates: at least `count` of them, with what `needs` names; values are never NaN.
             count: how many, at least 1.
             rng: for what is drawn by chance; the same for every count.
         """
+
+    def size(self, candidates: Candidates) -> int:
+        """Gives how many of the candidates a selector that `decides` keeps."""
+        raise NotImplementedError
+
+    def estimate(self, candidates: Candidates, count: int) -> Estimate | None:
+        """Gives what a choice will cost, where that is worth saying beforehand."""
+        return None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a computation will cost, counted from its sizes and not measured.
+
+    Args:
+        operations: floating-point operations, or steps of a loop.
+        memory: bytes beyond the input.
+        rate: operations a second on one core, of this kind.
+    """
+
+    operations: float
+    memory: float
+    rate: float = 20e9
+
+    @property
+    def seconds(self) -> float:
+        """How long that takes on all cores."""
+        return self.operations / (self.rate * (os.cpu_count() or 1))
+
+    def __str__(self) -> str:
+        size = f"{self.memory / 2**30:.1f} GiB" if self.memory >= 2**30 else f"{max(1, self.memory / 2**20):.0f} MiB"
+        return f"about {duration(self.seconds)} and {size} of memory on this machine's processor"
+
+
+def announce(selector: AbstractSelector, candidates: Candidates, count: int | None, *, shown: bool) -> None:
+    """Says on standard error what a choice will cost, where that is more than a few seconds."""
+    estimate = selector.estimate(candidates, count or len(candidates))
+    if shown and estimate is not None and estimate.seconds > 5:
+        print(f"{selector.name} on {len(candidates):,} examples will take {estimate}.", file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """Gives a time in the unit that people would use."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(1, round(seconds))} s"
 
 
 @dataclass(frozen=True)
@@ -97,9 +121,26 @@ class FunctionSelector(AbstractSelector):
 
 
 def choose(
-    selector: AbstractSelector, candidates: Candidates, count: int, *, by_class: bool = False, seed: int = 0
+    selector: AbstractSelector,
+    candidates: Candidates,
+    count: int | None = None,
+    *,
+    by_class: bool = False,
+    seed: int = 0,
 ) -> np.ndarray:
-    """Gives the positions of the chosen candidates, best first.
+    """Gives the positions of the chosen candidates, best first, int64 of shape (count,); see `decide`."""
+    return decide(selector, candidates, count, by_class=by_class, seed=seed).positions
+
+
+def decide(
+    selector: AbstractSelector,
+    candidates: Candidates,
+    count: int | None = None,
+    *,
+    by_class: bool = False,
+    seed: int = 0,
+) -> Choice:
+    """Gives the chosen candidates, best first, with their weights and strata where the selector has any.
 
     By class, each class is chosen from alone and gets its share of `count` (`artifacts.apportion`); the classes then
     take turns, so that each beginning of the answer is as balanced as its length allows.
@@ -107,52 +148,65 @@ def choose(
     Args:
         selector: the order.
         candidates: what can be chosen.
-        count: how many to choose.
+        count: how many to choose; none leaves it to a selector that decides.
         by_class: whether each class keeps its share.
         seed: for what is drawn by chance.
-
-    Returns:
-        int64, shape (count,).
 
     Raises:
         MethodError: a count that the candidates cannot give, something needed and not given, scores that are NaN, or an
             answer that is not `count` different positions.
     """
-    name = type(selector).__name__
-    if not 1 <= count <= len(candidates):
-        what = "nothing would be left" if count < 1 else f"there are {len(candidates)} candidates"
-        raise MethodError(
-            f"{name}: {count} examples cannot be chosen, because {what}. "
-            f"Ask for a count from 1 to {len(candidates)}, or a share of them."
-        )
     _check_needs(selector, candidates, by_class)
+    if count is not None:
+        _check_count(selector, candidates, count)
+    elif not selector.decides:
+        raise MethodError(f"{type(selector).__name__} does not say how many to keep. Give fraction= or count=.")
     if not by_class:
+        count = selector.size(candidates) if count is None else count
         return _answer(selector, candidates, count, stream(seed, "select"))
     assert candidates.labels is not None
     classes, sizes = np.unique(candidates.labels, return_counts=True)
+    members = [np.flatnonzero(candidates.labels == label) for label in classes]
+    if count is None:
+        sizes = np.array([selector.size(candidates.take(rows)) for rows in members])
+        count = int(sizes.sum())
     turn = turns(sizes, count)
-    chosen = np.empty(count, dtype=np.int64)
+    chosen, weight = np.empty(count, dtype=np.int64), np.ones(count)
+    weighted = False
     for place, label in enumerate(classes):
         budget = int((turn == place).sum())
         if budget:
-            members = np.flatnonzero(candidates.labels == label)
             rng = stream(seed, "select", "class", int(label))
-            chosen[turn == place] = members[_answer(selector, candidates.take(members), budget, rng)]
-    return chosen
+            part = _answer(selector, candidates.take(members[place]), budget, rng)
+            chosen[turn == place] = members[place][part.positions]
+            if part.weight is not None:
+                weighted, weight[turn == place] = True, part.weight
+    return Choice(chosen, weight if weighted else None, candidates.labels[chosen].astype(np.int64))
 
 
-def _answer(selector: AbstractSelector, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
-    positions = np.asarray(selector.choose(candidates, count, rng))
+def _answer(selector: AbstractSelector, candidates: Candidates, count: int, rng: np.random.Generator) -> Choice:
+    given = selector.choose(candidates, count, rng)
+    answer = given if isinstance(given, Choice) else Choice(np.asarray(given))
+    positions = np.asarray(answer.positions)
     fault = ""
     if positions.shape != (count,) or positions.dtype.kind not in "iu":
         fault = f"gave {positions.dtype} of shape {positions.shape}, and {count} whole numbers are needed"
-    elif positions.min() < 0 or positions.max() >= len(candidates):
+    elif count and (positions.min() < 0 or positions.max() >= len(candidates)):
         fault = f"chose a position outside the {len(candidates)} candidates"
     elif len(np.unique(positions)) < count:
         fault = "chose an example twice"
     if fault:
         raise MethodError(f"{type(selector).__name__} {fault}. Correct its choose().")
-    return positions.astype(np.int64)
+    return Choice(positions.astype(np.int64), answer.weight, answer.stratum)
+
+
+def _check_count(selector: AbstractSelector, candidates: Candidates, count: int) -> None:
+    if not 1 <= count <= len(candidates):
+        what = "nothing would be left" if count < 1 else f"there are {len(candidates)} candidates"
+        raise MethodError(
+            f"{type(selector).__name__}: {count} examples cannot be chosen, because {what}. "
+            f"Ask for a count from 1 to {len(candidates)}, or a share of them."
+        )
 
 
 _REMEDIES = {
@@ -160,6 +214,8 @@ _REMEDIES = {
     "importance": "scores= (from score())",
     "labels": "data=",
     "embeddings": "embeddings= (from embed())",
+    "graph": "graph= (from connect())",
+    "bins": "bins=, a score that numbers the bin of each example",
 }
 
 
@@ -176,6 +232,10 @@ def _check_needs(selector: AbstractSelector, candidates: Candidates, by_class: b
                 "Use a score with one, or a selector that goes by value (highest, lowest, window)."
             )
         raise MethodError(f"{name} needs {need}, and select() was given none. Pass {_REMEDIES[need]}.")
+    if selector.either and all(getattr(candidates, column) is None for column in selector.either):
+        columns = sorted(selector.either)
+        ways = " or ".join(_REMEDIES[column] for column in columns)
+        raise MethodError(f"{name} needs {' or '.join(columns)}, and select() was given neither. Pass {ways}.")
     if candidates.values is not None and np.isnan(candidates.values).any():
         wrong = np.flatnonzero(np.isnan(candidates.values))
         raise MethodError(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 
-from paredown.models.build import Network
+from paredown.models.build import AbstractNetwork
 
 
 def decay_at(step: int, decay: float) -> float:
@@ -24,11 +24,11 @@ class Average:
         decay: how much of the average a step keeps.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
+    def __init__(self, network: AbstractNetwork, decay: float) -> None:
         self.network = copy.deepcopy(network)
         self._decay = decay
 
-    def update(self, network: Network, step: int) -> None:
+    def update(self, network: AbstractNetwork, step: int) -> None:
         """Takes in the weights after a step, numbered from 1."""
         blend = get_ema_multi_avg_fn(decay_at(step, self._decay))
         blend(list(self.network.parameters()), list(network.parameters()), step)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from paredown.artifacts.base import HEADER, digest_of
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import LearnableDataset
 from paredown.errors import ArtifactError, DataError
 from paredown.models.build import AbstractModel
 from paredown.training.devices import Place
@@ -53,7 +53,7 @@ class Start:
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def choose_examples(data: ImageDataset, positions: np.ndarray | None, weights: np.ndarray | None) -> Examples:
+def choose_examples(data: LearnableDataset, positions: np.ndarray | None, weights: np.ndarray | None) -> Examples:
     """Gives the examples to train on, in the order of the data.
 
     Raises:
@@ -81,7 +81,7 @@ def choose_examples(data: ImageDataset, positions: np.ndarray | None, weights: n
 
 
 def describe(
-    data: ImageDataset,
+    data: LearnableDataset,
     examples: Examples,
     model: AbstractModel,
     training: Training,
@@ -90,10 +90,10 @@ def describe(
     seed: int,
 ) -> dict[str, Any]:
     """Gives the first line of `metrics.jsonl`: the plan, and a digest by which a folder knows its training."""
-    augmentation = training.augmentation or data.augmentation
+    augmentation = training.augmentation_of(data)
     identity = {
         "data": data.identity(),
-        "augmentation": augmentation.identity(),
+        "augmentation": None if augmentation is None else augmentation.identity(),
         "model": model.identity(),
         "training": training.identity(),
         "recording": None if recording is None else recording.identity(),

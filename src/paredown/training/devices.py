@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from paredown.errors import MethodError
+from paredown.data.device import choose
 from paredown.runtime import Runtime
 
 LARGE = 16 * 16
@@ -87,22 +87,6 @@ def place(runtime: Runtime, *, pixels: int = LARGE) -> Iterator[Place]:
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
-
-
-def choose(name: str) -> torch.device:
-    """Gives the device of a name; `auto` is a GPU where there is one.
-
-    Raises:
-        MethodError: no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise MethodError(f"Runtime(device={name!r}): there is no such device here. Use auto or cpu.") from error
-    return device
 
 
 def fast_bfloat16(device: torch.device) -> bool:

@@ -7,6 +7,7 @@ training that was interrupted continues to the same bytes (on a CPU) without any
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,14 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paredown.data.dataset import ImageDataset
-from paredown.data.loader import OnDevice, batches, epoch_order, unit
-from paredown.models.build import AbstractModel, Network, network, save
+from paredown.data.augment import Augmentation
+from paredown.data.dataset import LearnableDataset
+from paredown.data.loader import AbstractInputs, batches, epoch_order
+from paredown.models.build import AbstractModel, AbstractNetwork, save
 from paredown.progress import bar as open_bar
 from paredown.rng import key
 from paredown.runtime import Runtime
 from paredown.training.begin import Examples, Start, begin, choose_examples, describe
-from paredown.training.devices import Place, place
+from paredown.training.devices import LARGE, Place, place
 from paredown.training.journal import Journal
 from paredown.training.learner import Learner
 from paredown.training.record import Recording
@@ -38,7 +40,7 @@ CALIBRATION = 200
 
 
 def fit(
-    data: ImageDataset,
+    data: LearnableDataset,
     model: AbstractModel,
     training: Training,
     *,
@@ -54,7 +56,7 @@ def fit(
     Called again on the folder of an interrupted training it continues; on that of a finished one it does nothing.
 
     Args:
-        data: the images; all of them count for a budget of steps.
+        data: the examples; all of them count for a budget of steps.
         model: the architecture.
         training: what is computed.
         positions: train on these rows only, in whatever order they are named.
@@ -74,13 +76,13 @@ def fit(
     header = describe(data, examples, model, training, plan, recording, seed)
     folder = Path(folder)
     with ExitStack() as stack:
-        here = stack.enter_context(place(runtime, pixels=data.shape[1] * data.shape[2]))
+        here = stack.enter_context(place(runtime, pixels=math.prod(data.shape[1:]) if data.noun == "images" else LARGE))
         stack.enter_context(torch.random.fork_rng([here.device] if here.device.type == "cuda" else []))
         plan.refuse_idle(here.processes, examples=len(examples.positions), drop_last=training.drop_last)
         start = begin(folder, header, here)
         if start.finished:
             return
-        made = network(model, data.shape, len(data.classes), mean=data.mean, std=data.std, seed=seed).to(here.device)
+        made = model.start(data, seed).to(here.device)
         learner = Learner(made, training, plan, seed=seed, place=here, compiled=runtime.compile)
         journal = Journal(learner, folder, cursor=start.cursor)
         stack.callback(journal.close)
@@ -91,7 +93,8 @@ def fit(
         if recording is not None:
             ids = data.ids.take(examples.positions)
             watch = Watch(recording, ids, plan, place=here, folder=folder / "dynamics")
-        feed = Feed(data, examples, training, seed=seed, place=here)
+        examined = made.inputs(data, here.device, runtime.workers)
+        feed = Feed(examined, examples, training, training.augmentation_of(data), seed=seed, place=here)
         Loop(feed, learner, journal, watch, model=model, runtime=runtime, folder=folder, start=start).run()
 
 
@@ -99,18 +102,27 @@ class Feed:
     """Augmented batches on the device.
 
     Args:
-        data: the images.
+        inputs: the examples.
         examples: which of them, and how much each counts.
-        training: how they are augmented and how many make a batch.
+        training: how many make a batch.
+        augmentation: what happens to them.
         seed: of order and augmentation.
         place: where they are wanted.
     """
 
-    def __init__(self, data: ImageDataset, examples: Examples, training: Training, *, seed: int, place: Place) -> None:
-        self.images = OnDevice(data, place.device)
+    def __init__(
+        self,
+        inputs: AbstractInputs,
+        examples: Examples,
+        training: Training,
+        augmentation: Augmentation | None,
+        *,
+        seed: int,
+        place: Place,
+    ) -> None:
+        self.inputs, self.augmentation = inputs, augmentation
         self.positions = examples.positions
         self.weights = None if examples.weights is None else torch.from_numpy(examples.weights).to(place.device)
-        self.augmentation = training.augmentation or data.augmentation
         self.training, self.seed, self.place = training, seed, place
 
     def epoch(self, number: int) -> Iterator[np.ndarray]:
@@ -118,17 +130,17 @@ class Feed:
         order = epoch_order(np.arange(len(self.positions)), seed=self.seed, epoch=number)
         return batches(order, self.training.batch_size, drop_last=self.training.drop_last)
 
-    def whole(self, rows: np.ndarray, number: int) -> Tensor:
-        """Gives the images of a batch, under the augmentation of that number."""
-        generator = torch.Generator().manual_seed(key(self.seed, "augment", number))
-        return unit(self.augmentation.apply(self.images.raw(self.positions[rows]), generator))
+    def whole(self, parts: list[np.ndarray], first: int) -> Iterator[Tensor]:
+        """Gives the examples of consecutive batches, augmented under the numbers from `first` on."""
+        numbered = ((self.positions[rows], key(self.seed, "augment", first + n)) for n, rows in enumerate(parts))
+        return self.inputs.ahead(numbered, self.augmentation)
 
-    def share(self, rows: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Gives this process's share of a batch: images, labels, rows, weights.
+    def share(self, rows: np.ndarray, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Gives this process's share of a batch: examples, labels, rows, weights.
 
-        Every process augments the whole batch and keeps its share, so that their number changes no image.
+        Every process augments the whole batch and keeps its share, so that their number changes no example.
         """
-        x, y = self.whole(rows, step), self.images.labels(self.positions[rows])
+        y = self.inputs.labels(self.positions[rows])
         where = torch.from_numpy(rows).to(self.place.device, non_blocking=True)
         if self.place.processes > 1:
             mine = slice(self.place.rank, None, self.place.processes)
@@ -180,25 +192,26 @@ class Loop:
         with open_bar(f"training {self.model.name}", self.plan.steps, done=self.step, shown=shown) as bar:
             while self.step < self.plan.steps:
                 epoch, done = divmod(self.step, self.plan.per_epoch)
-                for rows in islice(self.feed.epoch(epoch), done, done + self.plan.steps - self.step):
-                    self._take(rows)
+                parts = list(islice(self.feed.epoch(epoch), done, done + self.plan.steps - self.step))
+                for rows, x in zip(parts, self.feed.whole(parts, self.step + 1), strict=True):
+                    self._take(rows, x)
                     bar.move(self.step)
                     last = self.step % self.plan.per_epoch == 0 or self.step == self.plan.steps
                     look = last or self.journal.full
                     if look:
                         bar.note(self.journal.look(self.step))
                     if last and self.watch is not None:
-                        images, positions = self.feed.images, self.feed.positions
+                        inputs, positions = self.feed.inputs, self.feed.positions
                         self.watch.end_epoch(
-                            self.step, self.learner.network, images, positions, self.runtime.batch_size
+                            self.step, self.learner.network, inputs, positions, self.runtime.batch_size
                         )
                     self._keep_early()
                     self._save(look)
         self._finish()
 
-    def _take(self, rows: np.ndarray) -> None:
+    def _take(self, rows: np.ndarray, whole: Tensor) -> None:
         self.step += 1
-        x, y, where, weights = self.feed.share(rows, self.step)
+        x, y, where, weights = self.feed.share(rows, whole)
         logits, loss = self.learner.take(self.step, x, y, count=len(rows), weights=weights)
         self.journal.put(loss, (logits.argmax(1) == y).sum(), len(rows))
         if self.watch is not None:
@@ -230,18 +243,18 @@ class Loop:
             remove_state(self.folder)
         self.place.wait()
 
-    def _result(self) -> Network:
+    def _result(self) -> AbstractNetwork:
         average = self.learner.average
         if average is None:
             return self.learner.network
-        # One more pass over images as they are trained on, in an order and an augmentation that no step has seen.
+        # One more pass over examples as they are trained on, in an order and an augmentation that no step has seen.
         epoch, step = self.plan.steps // self.plan.per_epoch + 1, self.plan.steps + 1
-        parts = enumerate(islice(self.feed.epoch(epoch), CALIBRATION))
+        parts = list(islice(self.feed.epoch(epoch), CALIBRATION))
         with self.place.autocast():
-            average.recalibrate(self.feed.whole(rows, step + number) for number, rows in parts)
+            average.recalibrate(self.feed.whole(parts, step))
         return average.network
 
-    def _checkpoint(self, kept: Network, folder: Path) -> None:
+    def _checkpoint(self, kept: AbstractNetwork, folder: Path) -> None:
         # A checkpoint that an interruption left is of the same step, but may have been made on another device.
         shutil.rmtree(folder, ignore_errors=True)
         save(kept, self.model, self.step, folder)

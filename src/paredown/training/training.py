@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from paredown.data.augment import Augmentation
+from paredown.data.dataset import LearnableDataset
 from paredown.errors import MethodError
 from paredown.method import Method
 from paredown.training.optimizers import AbstractOptimizer, Sgd
@@ -100,6 +101,18 @@ class Training(Method):
         if any(step < 0 for step in self.checkpoints_at):
             raise MethodError(f"Training(checkpoints_at={self.checkpoints_at}): steps are counted from 0.")
         object.__setattr__(self, "checkpoints_at", tuple(sorted(set(self.checkpoints_at))))
+
+    def augmentation_of(self, data: LearnableDataset) -> Augmentation | None:
+        """Gives what happens to the examples of some data.
+
+        Raises:
+            MethodError: an augmentation of images is asked for, and the data are none.
+        """
+        if self.augmentation is not None and data.noun != "images":
+            raise MethodError(
+                f"Training(augmentation=…): {data.name} has {data.noun}, and only images are augmented. Leave it out."
+            )
+        return self.augmentation or data.augmentation
 
     def plan(self, *, kept: int, whole: int) -> Plan:
         """Gives the steps of a training.

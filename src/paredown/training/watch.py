@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from paredown.artifacts.dynamics import DynamicsWriter
 from paredown.artifacts.ids import ExampleIds
-from paredown.data.loader import OnDevice, batches
+from paredown.data.loader import AbstractInputs, batches
 from paredown.training.devices import Place
 from paredown.training.record import Buffers, Recording
 from paredown.training.training import Plan
@@ -41,20 +41,22 @@ class Watch:
         if self.recording.by == "presentations" and self._recorded(step):
             self._buffers.put(rows, logits, labels)
 
-    def end_epoch(self, step: int, network: nn.Module, images: OnDevice, positions: np.ndarray, batch: int) -> None:
+    def end_epoch(
+        self, step: int, network: nn.Module, inputs: AbstractInputs, positions: np.ndarray, batch: int
+    ) -> None:
         """Writes the epoch that ended with a step.
 
         Args:
             step: its last.
             network: for a recording by evaluation, which makes its pass now.
-            images: what that pass looks at.
-            positions: where the ids stand in the images.
+            inputs: what that pass looks at.
+            positions: where the ids stand in it.
             batch: examples a forward pass.
         """
         if not self._recorded(step):
             return
         if self.recording.by == "evaluation":
-            self._evaluate(network, images, positions, batch)
+            self._evaluate(network, inputs, positions, batch)
         values = self._gathered().cpu().numpy()
         if self._writer is not None:
             number = self._epoch(step) // self.recording.every
@@ -84,12 +86,12 @@ class Watch:
         return self._epoch(step) % self.recording.every == 0
 
     @torch.no_grad()
-    def _evaluate(self, network: nn.Module, images: OnDevice, positions: np.ndarray, batch: int) -> None:
-        """Fills the buffers from a pass in evaluation mode and float32 over the un-augmented images."""
+    def _evaluate(self, network: nn.Module, inputs: AbstractInputs, positions: np.ndarray, batch: int) -> None:
+        """Fills the buffers from a pass in evaluation mode and float32 over the un-augmented examples."""
         network.eval()
         parts = batches(np.arange(len(positions)), batch, drop_last=False)
-        for part in islice(parts, self.place.rank, None, self.place.processes):
-            x, y = images.batch(positions[part])
+        mine = list(islice(parts, self.place.rank, None, self.place.processes))
+        for part, (x, y) in zip(mine, inputs.batches(positions[part] for part in mine), strict=True):
             self._buffers.put(torch.from_numpy(part).to(self.place.device), network(x), y)
         network.train()
 

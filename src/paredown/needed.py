@@ -1,0 +1,54 @@
+"""Which arguments of a verb its method looks at: the others are taken out, and are no part of the address.
+
+Each function changes the bound arguments of its verb in place, and raises MethodError when something is lacking.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paredown.errors import MethodError
+
+
+def by_scorer(bound: dict[str, Any]) -> None:
+    """Takes out what a scorer does not look at."""
+    scorer = bound["scorer"]
+    for name in ("dynamics", "checkpoint", "data", "embeddings"):
+        if name not in scorer.needs:
+            bound[name] = None
+        elif bound[name] is None:
+            needs = " and ".join(f"{need}=" for need in sorted(scorer.needs))
+            raise MethodError(f"{type(scorer).__name__} needs {needs}, and score() was given no {name}.")
+
+
+def by_encoder(bound: dict[str, Any]) -> None:
+    """Takes out what an encoder does not look at."""
+    encoder = bound["encoder"]
+    if "checkpoint" not in encoder.needs:
+        bound["checkpoint"] = None
+    elif bound["checkpoint"] is None:
+        raise MethodError(f"{type(encoder).__name__} needs checkpoint=, and embed() was given none.")
+
+
+def by_selector(bound: dict[str, Any]) -> None:
+    """Takes out what a selector does not look at."""
+    selector = bound["selector"]
+    if bound["fraction"] is not None and bound["count"] is not None:
+        raise MethodError("select needs either fraction= or count=, and was given both.")
+    if bound["fraction"] is None and bound["count"] is None and not selector.decides:
+        raise MethodError("select needs either fraction= or count=, and was given neither.")
+    if bound["by_class"] and bound["data"] is None:
+        raise MethodError("select(by_class=True) needs data=, whose labels say the classes.")
+    looked_at = selector.needs | selector.uses | selector.either
+    if "graph" in looked_at and bound["graph"] is not None and "embeddings" not in selector.needs:
+        bound["embeddings"] = None  # a graph that was given is not built again
+    for column in ("embeddings", "graph", "bins"):
+        others = any(bound[name] is not None for name in ("scores", "data", "graph") if name != column)
+        if looked_at and column not in looked_at and others:
+            bound[column] = None
+
+
+def by_probes(bound: dict[str, Any]) -> None:
+    """Takes out what no probe looks at."""
+    if not any("embeddings" in probe.needs for probe in bound["probes"]):
+        bound["embeddings"] = None

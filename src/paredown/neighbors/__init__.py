@@ -1,0 +1,7 @@
+"""Nearest neighbours: exact or approximate, in blocks, of vectors that need not fit into memory."""
+
+from paredown.neighbors.base import AbstractIndex, Neighbors
+from paredown.neighbors.exact import Exact, nearest_neighbors
+from paredown.neighbors.graph import connected
+
+__all__ = ["AbstractIndex", "Exact", "Neighbors", "connected", "nearest_neighbors"]
