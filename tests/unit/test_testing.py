@@ -207,10 +207,10 @@ def test_a_selector_that_keeps_its_promises_passes() -> None:
     [
         ("strict", r"Chooses: 16 of 40 candidates could not be chosen: there is nothing to choose by"),
         ("too few", r"Chooses: 16 of 40 candidates could not be chosen: Chooses gave int64 of shape \(15,\)"),
-        ("reversed", "Chooses: 1 chosen are not the beginning of 16 chosen"),
-        ("drawn", "Chooses: the same seed gives another order"),
-        ("by row", "Chooses: the order of the rows changes which are chosen"),
-        ("by name", "Chooses: other names for the ids, in the same order, change which are chosen"),
+        ("reversed", "Chooses, drawn: 1 chosen are not the beginning of 16 chosen"),
+        ("drawn", "Chooses, drawn: the same seed gives another order"),
+        ("by row", "Chooses, drawn: the order of the rows changes which are chosen"),
+        ("by name", "Chooses, drawn: other names for the ids, in the same order, change which are chosen"),
         ("writes", "Chooses: it writes into the candidates' labels"),
     ],
 )
