@@ -49,6 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "broken.yaml").write_text("steps: {a: [\n")
     (place / "binary.yaml").write_bytes(bytes(range(128, 256)))
     (place / "table.csv").write_text("a,b\n")
+    (place / "table.xlsx").write_text("a,b\n")
     (place / "own.py").write_text("class Own:\n    pass\n")
     return place
 
@@ -145,7 +146,8 @@ CASES: list[tuple[list[str], str]] = [
     # the main job
     (["down"], "pare down needs DATA"),
     (["down", "digitz"], r"Data 'digitz': .* Did you mean 'digits'"),
-    (["down", "table.csv"], "type '.csv'"),
+    (["down", "table.csv"], "none of the columns .a, b. is called like texts"),
+    (["down", "table.xlsx"], "type '.xlsx'"),
     (["down", "digits", "--keep", "0"], "--keep 0: a share lies above 0"),
     (["down", "digits", "--keep", "most"], "--keep most: not a number"),
     (["down", "digits", "--seeds", "0"], "--seeds 0: at least 1"),

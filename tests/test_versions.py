@@ -19,14 +19,22 @@ import torch
 from torch import nn
 
 from paredown import catalog, rng
-from paredown.artifacts import Checkpoint, ExampleIds, Pool, Trained, TrainingDynamics
-from paredown.artifacts.dynamics import QUANTITIES
+from paredown.artifacts import Checkpoint, EmbeddingMatrix, ExampleIds, Pool, Selection, Trained, TrainingDynamics
+from paredown.artifacts.dynamics import ALL_QUANTITIES
 from paredown.data import ImageDataset
+from paredown.evaluation import AbstractSelectionProbe
 from paredown.method import Method, build
 from paredown.models import checkpoint_of, load, network
 from paredown.models.convnet import ConvNet
 from paredown.runtime import Runtime
-from paredown.scoring.base import score_data, score_dynamics, score_model
+from paredown.scoring.base import (
+    AbstractFeatureScorer,
+    score_data,
+    score_dynamics,
+    score_embeddings,
+    score_features,
+    score_model,
+)
 from paredown.selection.base import Candidates, choose
 from paredown.training import Constant, Sgd, Training, fit
 
@@ -37,24 +45,56 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("augmentation", "augmentation"): {"crop": 2, "flip": True, "cutout": 3},
     ("noise", "label-noise"): {"fraction": 0.5},
     ("training", "training"): {"steps": 4, "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}},
+    ("scorer", "dual"): {"epochs": 5, "window": 3},
+    ("scorer", "dynamic-uncertainty"): {"window": 3},
+    ("scorer", "prototypicality"): {"clusters": 1},
     ("scorer", "recorded-mean"): {"quantity": "el2n"},
+    ("scorer", "tdds"): {"window": 3},
+    ("selector", "threshold"): {"at_least": 0.1},
 }
+# Selectors of gradients, which are outer products of two parts; and of weights, which are at least 0.
+OF_GRADIENTS, OF_WEIGHTS = {"craig", "glister", "grad-match"}, {"weighted"}
 NO_NUMBERS = {
     ("model", "factory"): "numbers of a function of the user's",
     ("scorer", "function"): "numbers of a function of the user's",
     ("selector", "function"): "numbers of a function of the user's",
+    ("encoder", "sentence"): "reads files; the tests of embedding hold its numbers",
+    ("model", "pretrained-text"): "reads files; the tests of models hold its numbers",
+    ("model", "transformer"): "learns its vocabulary by an optional library; the tests of models hold its numbers",
+    ("data", "synthetic-sentences"): "has no images; the tests of data hold its words",
+    **{
+        ("encoder", name): "reads files; the tests of embedding hold its numbers"
+        for name in ("clip", "pretrained-resnet", "sscd")
+    },
+    ("index", "ivf-pq"): "needs an optional library; the tests of neighbors hold its recall",
+    ("encoder", "stored"): "gives what is stored; the tests of embedding hold it",
+    ("scorer", "cal"): "the network here sees all examples alike; the tests of scoring hold its numbers",
+    ("scorer", "cluster"): "reads files; the tests of scoring hold its numbers",
+    ("scorer", "imported"): "reads files; the tests of scoring hold its numbers",
+    **{
+        ("scorer", name): "of columns beside the data; the tests of scoring hold its numbers"
+        for name in ("aspect-ratio", "caption-length", "column", "image-size")
+    },
+    ("data", "synthetic-pairs"): "has no images; the tests of data hold its bytes",
     **{
         ("data", name): "reads files; the tests of data hold its bytes"
         for name in (
+            "anli",
             "cifar10",
             "cifar100",
             "cinic10",
+            "datacomp",
             "fashion-mnist",
             "folder",
+            "hugging-face",
             "idx",
+            "imagenet",
+            "imdb",
             "mnist",
             "npz",
             "parquet",
+            "rotten-tomatoes",
+            "sentences",
             "svhn",
         )
     },
@@ -89,11 +129,16 @@ def checkpoint() -> Checkpoint:
 
 def of_scorer(scorer: Any) -> Iterable[float]:
     if "dynamics" in scorer.needs:
-        epochs = [{name: drawn(f"{name} {e}", 6).astype(np.float32) for name in QUANTITIES} for e in range(5)]
+        epochs = [{name: drawn(f"{name} {e}", 6).astype(np.float32) for name in ALL_QUANTITIES} for e in range(5)]
         epochs = [epoch | {"correct": np.round(epoch["correct"])} for epoch in epochs]
         ids = ExampleIds.of_pool(Pool(("versions:train",), 6, "0" * 16))
-        dynamics = TrainingDynamics(ids, epochs, quantities=QUANTITIES, source="presentations")
+        dynamics = TrainingDynamics(ids, epochs, quantities=ALL_QUANTITIES, source="presentations")
         return score_dynamics(scorer, dynamics)
+    if "embeddings" in scorer.needs:
+        matrix = EmbeddingMatrix(images().ids, drawn("vectors", 12, 4).astype(np.float32), metric="euclidean")
+        return score_embeddings(scorer, matrix, runtime=CPU, seed=0)
+    if isinstance(scorer, AbstractFeatureScorer):
+        return score_features(scorer, load(checkpoint()), images(), runtime=CPU, seed=0)
     if "checkpoint" in scorer.needs:
         return score_model(scorer, load(checkpoint()), images(), runtime=CPU, seed=0)
     return score_data(scorer, images(), runtime=CPU, seed=0)
@@ -101,8 +146,21 @@ def of_scorer(scorer: Any) -> Iterable[float]:
 
 def of_selector(selector: Any) -> Iterable[float]:
     values = drawn("values", 12) - 0.5
-    candidates = Candidates(np.arange(12), values, values, np.arange(12) % 3, drawn("vectors", 12, 4))
+    importance = np.abs(values) if selector.name in OF_WEIGHTS else values
+    factors = (2, 2) if selector.name in OF_GRADIENTS else ()
+    vectors = drawn("vectors", 12, 4)
+    candidates = Candidates(np.arange(12), values, importance, np.arange(12) % 3, vectors, factors=factors)
     return [*choose(selector, candidates, 5), *choose(selector, candidates, 5, by_class=True)]
+
+
+def of_probe(probe: Any) -> Iterable[float]:
+    if not isinstance(probe, AbstractSelectionProbe):
+        return [row["value"] for row in probe.measure(load(checkpoint()), images(), runtime=CPU, seed=0)]
+    data = images()
+    chosen = [Selection(data.ids.take(np.array(rows)), base=12) for rows in ([7, 0, 3, 4], [3, 1, 7, 9, 2])]
+    matrix = EmbeddingMatrix(data.ids, drawn("vectors", 12, 4).astype(np.float32), metric="euclidean")
+    rows = probe.measure(chosen[0], data, others=chosen, embeddings=matrix, runtime=CPU, seed=0)
+    return [row["value"] for row in rows]
 
 
 def of_optimizer(optimizer: Any) -> Iterable[float]:
@@ -150,6 +208,13 @@ def of_data(source: Any) -> Iterable[float]:
     return [len(data), float(data.images.mean()), float(data.images[0].sum()), *data.labels[:8].tolist()]
 
 
+def of_index(index: Any) -> Iterable[float]:
+    vectors = drawn("points", 60, 4).astype(np.float32)
+    state = index.prepare(vectors, metric="euclidean", device=torch.device("cpu"), block_mb=256, folder=None)
+    positions, distances = index.nearest(state, vectors[:6], 3)
+    return [*positions.flatten(), *distances.flatten()]
+
+
 MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "scorer": of_scorer,
     "selector": of_selector,
@@ -162,7 +227,8 @@ MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "noise": lambda noise: noise.apply(np.arange(12) % 3, 3)[0],
     "data": of_data,
     "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2, :12].flatten(),
-    "probe": lambda probe: [row["value"] for row in probe.measure(load(checkpoint()), images(), runtime=CPU, seed=0)],
+    "index": of_index,
+    "probe": of_probe,
 }
 METHODS = [(kind, name) for kind in catalog.CATALOG for name in catalog.names(kind) if (kind, name) not in NO_NUMBERS]
 

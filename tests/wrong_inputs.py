@@ -104,8 +104,8 @@ def unknown_split(folder: Path) -> dict[str, Any]:
 
 
 def unreadable_type(folder: Path) -> str:
-    (folder / "data.csv").write_text("1,2\n")
-    return str(folder / "data.csv")
+    (folder / "data.xlsx").write_text("1,2\n")
+    return str(folder / "data.xlsx")
 
 
 def empty_folder(folder: Path) -> str:
@@ -236,11 +236,26 @@ def noise_beyond_all(folder: Path) -> dict[str, Any]:
     return {"name": "digits", "noise": {"pattern": "uniform", "fraction": 1.5}}
 
 
+def missing_text(folder: Path) -> str:
+    (folder / "films.jsonl").write_text('{"text": "good", "label": 1}\n{"text": null, "label": 0}\n')
+    return str(folder / "films.jsonl")
+
+
+def broken_json_lines(folder: Path) -> str:
+    (folder / "films.jsonl").write_text('{"text": "good", "label": 1}\n{"text": "ba')
+    return str(folder / "films.jsonl")
+
+
+def text_without_labels(folder: Path) -> str:
+    (folder / "films.csv").write_text("text\ngood\nbad\n")
+    return str(folder / "films.csv")
+
+
 WRONG: dict[Wrong, str] = {
     no_such_path: "no such file or folder",
     misspelt_name: "Did you mean 'digits'",
     unknown_split: "no split 'tset'.*Did you mean 'test'",
-    unreadable_type: "type '.csv' is none of those",
+    unreadable_type: "type '.xlsx' is none of those",
     empty_folder: "nothing in this folder can be read",
     truncated_idx: "train-images-idx3-ubyte has .* so it is truncated",
     truncated_gzip: "train-images-idx3-ubyte.gz is truncated",
@@ -265,6 +280,9 @@ WRONG: dict[Wrong, str] = {
     npz_without_labels: "no labels among its arrays",
     npz_with_objects: "pickled Python objects",
     truncated_npz: "truncated or is no .npz",
+    missing_text: "the text of row 1 in films.jsonl is missing",
+    broken_json_lines: "films.jsonl cannot be read .*line 2 is no JSON",
+    text_without_labels: r"none of the columns \(text\) is called like labels",
     noise_beyond_all: "a share of the rows lies in 0 to 1",
 }
 """Every wrong input, with a pattern that its message matches."""

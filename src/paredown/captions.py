@@ -59,8 +59,16 @@ def scorer_words(table: ScoreTable) -> str:
     return f"{_in_words('scorer', table.notes['scorer'])}{runs}. {marks}.{paper}"
 
 
+def chosen_by(selection: Selection, table: ScoreTable | None) -> str:
+    """What completes "chosen by …": the score where the selector only puts it in order, else the selector."""
+    plain = selection.asked["selector"]
+    ordered = getattr(catalog.find("selector", plain["name"]), "needs", None) == frozenset({"values"})
+    return title("scorer", table.notes["scorer"]) if table is not None and ordered else title("selector", plain)
+
+
 def selector_words(selection: Selection) -> str:
     """Gives how a selection was made."""
     shares = "; the same share of each class" if selection.asked["by_class"] else ""
     inside = "; within an earlier selection" if selection.asked["within"] else ""
-    return f"{_in_words('selector', selection.asked['selector'])}{shares}{inside}."
+    plain = selection.asked["selector"]
+    return f"{title('selector', plain)}: {_in_words('selector', plain)}{shares}{inside}."

@@ -105,12 +105,13 @@ def _verb(verb: Verb[Any, Any], words: Sequence[str]) -> int:
 
 def _down(words: Sequence[str]) -> int:
     """Finds the part of the data that trains as well as all of it: pare down fashion-mnist --keep 0.3"""
-    dials = Recipe.read("down").dials
+    dials = Recipe.read(down.recipe()).dials
     parser = Flags("down", _first(_down), "DATA")
     down.add_dials(parser, dials, words)
     flags.add_runtime(parser)
     given = parser.read(words)
-    return _carry_out(Recipe.read("down", **down.turned(dials, given)), given, ["down", *words])
+    turned = down.turned(dials, given)
+    return _carry_out(Recipe.read(down.recipe(turned), **turned), given, ["down", *words])
 
 
 def _run(words: Sequence[str]) -> int:
@@ -140,9 +141,11 @@ def _carry_out(recipe: Recipe, given: argparse.Namespace, words: Sequence[str]) 
         console.print(f"  [bold]{made.link:<20}[/] {made.step.verb:<9} {how:<18} [dim]{varied}[/]", soft_wrap=True)
 
     run = Runner(store, runs=given.runs, runtime=runtime, say=say).run(recipe)
-    for report in means(run).values():
-        print(report.to_markdown())
     found, files = give_account(run, store, command=["pare", *words])
+    for report in means(run).values():
+        # What was measured of selections stands on the page, and in report.md.
+        if report.of("accuracy") or not files:
+            print(report.to_markdown())
     for line in (found, *files) if files else ():
         print(line)
     print(run.folder)

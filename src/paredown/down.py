@@ -1,4 +1,7 @@
-"""The flags of `pare down`: they turn the dials of `recipes/down/down.yaml`, which is a recipe like any other."""
+"""The flags of `pare down`: they turn the dials of `recipes/down/down.yaml`, which is a recipe like any other.
+
+With `--trust` it is `recipes/down/trusted.yaml`, which leaves something out before it chooses.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,18 @@ ABOUT = {
     "model": "which network",
     "training": "how it is trained, the same number of steps whatever is kept",
     "scorer": "what to measure of each example",
-    "selector": "which of them to keep",
+    "selector": "which of them to keep; repeat the flag to compare several, each with its fields after it",
+    "trust": "choose only from this share of the examples, those of the highest margins over training: the others"
+    " may be wrongly labelled (default: choose from all)",
 }
+
+TEXT_MODEL = "transformer"
+"""What learns from sentences when nothing is said."""
+
+
+def recipe(turned: Mapping[str, Any] | None = None) -> str:
+    """Gives the name of the recipe whose dials were turned; before that, of the one that has them all."""
+    return "down/trusted" if turned is None or "trust" in turned else "down/down"
 
 
 def add_dials(parser: Flags, dials: Mapping[str, Any], words: Sequence[str]) -> None:
@@ -32,6 +45,8 @@ def add_dials(parser: Flags, dials: Mapping[str, Any], words: Sequence[str]) -> 
             parser.add_argument(f"--{name}", nargs="?", const="true", help=ABOUT[name], metavar="true|false")
         elif name == "keep":
             parser.add_argument("--keep", action="append", help=f"{ABOUT[name]} (default: {value[0]})", metavar="SHARE")
+        elif name == "trust":
+            parser.add_argument("--trust", help=ABOUT[name], metavar="SHARE")
         elif name == "seeds":
             parser.add_argument("--seeds", help=f"{ABOUT[name]} (default: {len(value)})", metavar="N")
     for name in ("epochs", "steps"):
@@ -46,26 +61,33 @@ def turned(dials: Mapping[str, Any], given: argparse.Namespace) -> dict[str, Any
     """
     from paredown.data.source import find_source
 
-    find_source(given.data)
+    source = find_source(given.data)
     typed: dict[str, Any] = {"data": given.data}
+    if source.noun == "sentences":
+        typed["model"] = TEXT_MODEL
     for name in dials:
         value = getattr(given, name)
         if value is None or name == "data":
             continue
-        if kind_of(name):
+        if name == "selector":
+            typed[name] = _selectors(flags.methods(name, value))
+        elif kind_of(name):
             typed[name] = _one(name, flags.methods(name, value))
         elif name == "keep":
-            typed[name] = [_share(share) for share in value]
+            typed[name] = [_share(name, share) for share in value]
+        elif name == "trust":
+            typed[name] = _share(name, value)
         elif name == "seeds":
             typed[name] = list(range(_count(name, value)))
         else:
             typed[name] = reading.read(name, value)
     length = {name: getattr(given, name) for name in ("epochs", "steps") if getattr(given, name) is not None}
-    if length or "training" in typed:
-        typed["training"] = _training(dials["training"], typed.get("training", {}) | length)
+    usual = method.build("model", typed.get("model", dials["model"])).usual
+    if length or usual or "training" in typed:
+        typed["training"] = _training({**dials["training"], **usual}, typed.get("training", {}) | length)
     for name, value in typed.items():
-        if kind_of(name):
-            method.build(str(kind_of(name)), value)
+        for part in reading.as_list(value) if kind_of(name) else ():
+            method.build(str(kind_of(name)), part)
     return typed
 
 
@@ -83,10 +105,21 @@ def _one(name: str, given: list[Any]) -> Any:
     return given[0]
 
 
-def _share(text: str) -> float:
-    share = method.read(float, text, f"--keep {text}")
+def _selectors(given: list[Any]) -> list[Any]:
+    """Gives each selector once, and not the one that every report has anyway."""
+    asked = [selector for place, selector in enumerate(given) if selector not in given[:place]]
+    compared = [selector for selector in asked if selector != "random"]
+    if not compared:
+        raise CommandError(
+            "pare down: random is in every report, as what a selector has to beat. Name a selector to compare with it."
+        )
+    return compared
+
+
+def _share(name: str, text: str) -> float:
+    share = method.read(float, text, f"--{name} {text}")
     if not 0 < share <= 1:
-        raise CommandError(f"--keep {text}: a share lies above 0 and is at most 1.")
+        raise CommandError(f"--{name} {text}: a share lies above 0 and is at most 1.")
     return float(share)
 
 

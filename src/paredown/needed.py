@@ -39,6 +39,8 @@ def by_selector(bound: dict[str, Any]) -> None:
         raise MethodError("select needs either fraction= or count=, and was given neither.")
     if bound["by_class"] and bound["data"] is None:
         raise MethodError("select(by_class=True) needs data=, whose labels say the classes.")
+    if not selector.draws:
+        bound["seed"] = 0
     looked_at = selector.needs | selector.uses | selector.either
     if "graph" in looked_at and bound["graph"] is not None and "embeddings" not in selector.needs:
         bound["embeddings"] = None  # a graph that was given is not built again

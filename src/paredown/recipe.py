@@ -1,8 +1,8 @@
 """A recipe: dials, data and steps, read from YAML and checked whole before anything runs.
 
 `$name` is anything written above it: a dial, a data source, or a step (`$full.dynamics` where a step makes several
-things). `repeat: {seed: [0, 1, 2]}` makes a step several times, and `$step` is then the list. Nothing else is special:
-no conditions, no expressions; a sweep is a loop in Python.
+things). `repeat: {seed: [0, 1, 2]}` makes a step several times; `$step` is then the list, and `$step-0` the first of
+it. Nothing else is special: no conditions, no expressions; a sweep is a loop in Python.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from paredown.artifacts.selection import count_of
 from paredown.artifacts.stored import KINDS
 from paredown.errors import MethodError, ParedownError, did_you_mean
 from paredown.method import Method
-from paredown.steps import REFERENCE, Step, part_of_each, resolve, where
+from paredown.steps import REFERENCE, Step, one_of, part_of_each, resolve, where
 from paredown.verbs import VERBS, Verb
 
 
@@ -186,20 +186,28 @@ class _Rehearsal:
             return self.known[name]
         elif name in self.known:
             self.fault(place, f"'{text}': {name} has no parts. Write ${name}.")
-        elif name in self.results:
-            promises, repeated = self.results[name]
+        elif (found := self.results.get(name) or self.one(name)) is not None:
+            promises, repeated = found
             sentence = _lacks(promises, part)
             if LOST in promises:
                 return LOST
             if sentence is None:
                 return part_of_each(promises, part, repeated=repeated)
             self.fault(place, f"'{text}': {sentence}")
-        elif name in self.below:
+        elif name in self.below or name.rpartition("-")[0] in self.below - self.results.keys():
             self.fault(place, f"'{text}' is written below, and a step sees only what stands above it. Move it up.")
         else:
             hint = did_you_mean(name, [*self.known, *self.results]) or " It is no dial, no data and no step."
             self.fault(place, f"nothing is called '{text}'.{hint}")
         return LOST
+
+    def one(self, name: str) -> tuple[list[Promise], bool] | None:
+        """Gives what `step-0` names: one result of a repeated step."""
+        repeated = {step: promises for step, (promises, many) in self.results.items() if many}
+        if LOST in repeated.get(name.rpartition("-")[0], []):
+            return [LOST], False
+        single = one_of(repeated, name)
+        return None if single is None else (single, False)
 
 
 def _origin(value: Any) -> Promise | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from paredown import reading
-from paredown.artifacts import Report, Trained
+from paredown.artifacts import Report, Selection, Trained
 from paredown.errors import ParedownError
 from paredown.recipe import Recipe
 from paredown.runtime import Runtime
-from paredown.steps import REFERENCE, Step, part_of_each, resolve, short
+from paredown.steps import REFERENCE, Step, one_of, part_of_each, resolve, short
 from paredown.store import Store
 from paredown.verbs import VERBS
 
@@ -160,7 +160,8 @@ class _Work:
                 # Read once for all steps; the verbs take an open data set as it is.
                 self.data[name] = reading.read("data", resolve(self.recipe.data[name], self.look_up))
             return self.data[name]
-        made = self.results[name]
+        made = self.results.get(name) or one_of(self.results, name)
+        assert made is not None
         found = part_of_each([one.artifact for one in made], part, repeated=name in self.repeated)
         for one in made:
             for piece in reading.as_list(part_of_each([one.artifact], part, repeated=True)):
@@ -203,14 +204,16 @@ def _rows(run: Run) -> dict[str, Report]:
 
 
 def _names(run: Run, say: Callable[[Made, list[str]], str], *, unseeded: bool) -> dict[str, str]:
-    """A name for each subject of a report, from the training that made it and what was varied for it."""
-    made_by = [made for results in run.results.values() for made in results if isinstance(made.artifact, Trained)]
+    """A name for each subject of a report, from the training or selection that it is and what was varied for it."""
     links = {made.link for results in run.results.values() for made in results}
     names: dict[str, str] = {}
-    for made in made_by:
+    for made in (made for results in run.results.values() for made in results):
+        if not isinstance(made.artifact, Trained | Selection):
+            continue
+        subject = made.artifact.checkpoint if isinstance(made.artifact, Trained) else made.artifact
         told = {name: short(value) for name, value in made.varied.items() if not (unseeded and name == "seed")}
         settings = [f"{name}={value}" for name, value in told.items() if value not in links]
-        names.setdefault(made.artifact.checkpoint.digest()[:16], say(made, settings))
+        names.setdefault(subject.digest()[:16], say(made, settings))
     return names
 
 

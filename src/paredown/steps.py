@@ -1,7 +1,7 @@
 """What a step of a recipe is, and what `$name` means.
 
 `$name` is anything written above it: a dial, a data source, or a step. `$step.part` is a part of what a step made. A
-repeated step is the list of its results.
+repeated step is the list of its results, and `$step-0` the first of them, by the name of its link in the run's folder.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+R = TypeVar("R")
 REFERENCE = re.compile(r"\$([A-Za-z][\w-]*)(?:\.([A-Za-z]\w*))?")
 
 
@@ -94,6 +95,14 @@ def part_of_each(results: list[Any], part: str | None, *, repeated: bool) -> Any
     parts = [result if part is None else getattr(result, part) for result in results]
     flat = [entry for one in parts for entry in (one if isinstance(one, list) else [one])]
     return Several(flat) if repeated or len(flat) != 1 else flat[0]
+
+
+def one_of(results: Mapping[str, list[R]], name: str) -> list[R] | None:
+    """Gives the one result that `step-0` names, in a list; none where there is no such step or no such result."""
+    step, _, number = name.rpartition("-")
+    if step not in results or not number.isdecimal() or int(number) >= len(results[step]):
+        return None
+    return [results[step][int(number)]]
 
 
 def short(value: Any) -> str:

@@ -56,7 +56,8 @@ def train(
         model: which architecture.
         training: steps or epochs, optimizer, schedule, augmentation; the defaults of `Training` when left out.
         selection: train on these examples only, with as many steps as the whole data would get (`Training.budget`).
-        record: which quantities of each example to record each epoch: confidence, correct, margin, loss, el2n.
+        record: which quantities of each example to record each epoch: confidence, correct, margin, loss, el2n;
+            probability-margin and divergence for the scores that need them.
         seed: of the initialisation, the order and the augmentation.
         runtime: device, precision, threads.
         folder: where the training keeps its files; resumes what is there.
@@ -252,7 +253,7 @@ def select(
         raise MethodError(
             f"select: {wanted} examples are wanted and there are {len(ids)} to choose from. Ask for a smaller share."
         )
-    announce(method, candidates, wanted, shown=how.progress)
+    announce(method, candidates, wanted, by_class=by_class, shown=how.progress)
     chosen = decide(method, candidates, wanted, by_class=by_class, seed=seed)
     return Selection(
         ids.take(chosen.positions),

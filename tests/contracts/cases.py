@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,24 @@ from paredown.artifacts.ids import NATIVE
 LOGITS = "tests.contracts.functions:label_logit"
 FIRST = "tests.contracts.functions:lowest_ids"
 
+SCORES = str(Path(__file__).with_name("scores.csv"))
+CENTROIDS = str(Path(__file__).with_name("centroids.npy"))
+
 SCORERS: list[dict[str, Any]] = [
+    {"name": "aspect-ratio"},
     {"name": "aum"},
+    {"name": "aum", "of": "probabilities"},
+    {"name": "cal", "neighbors": 3},
+    {"name": "caption-length"},
+    {"name": "caption-length", "unit": "characters"},
+    {"name": "cluster", "centroids": CENTROIDS},
+    {"name": "column", "column": "brightness", "important": "low"},
     {"name": "confidence"},
     {"name": "correctness"},
+    {"name": "dual", "epochs": 10, "window": 4},
+    {"name": "dual", "epochs": 10, "window": 4, "keep": 0.3},
+    {"name": "dynamic-uncertainty", "window": 4},
+    {"name": "dynamic-uncertainty", "window": 4, "last_window": True},
     {"name": "el1n"},
     {"name": "el2n"},
     {"name": "el2n", "bn": "batch"},
@@ -43,31 +58,88 @@ SCORERS: list[dict[str, Any]] = [
     {"name": "grand"},
     {"name": "grand", "bn": "batch"},
     {"name": "grand-last-layer"},
+    {"name": "image-size"},
+    {"name": "imported", "path": SCORES, "important": "high"},
     {"name": "input-norm"},
     {"name": "loss"},
     {"name": "margin-max"},
     {"name": "margin-sum"},
+    {"name": "prototypicality", "clusters": 3},
     {"name": "random"},
     {"name": "recorded-mean"},
+    {"name": "recorded-mean", "quantity": "probability-margin"},
     {"name": "recorded-mean", "quantity": "margin", "first": 1, "last": 5},
+    {"name": "tdds", "window": 4},
     {"name": "variability"},
 ]
 
 SELECTORS: list[dict[str, Any]] = [
+    {"name": "bins"},
+    {"name": "bins", "budget": "proportional", "picker": {"name": "highest"}},
+    {"name": "bins", "picker": {"name": "d2"}},
+    {"name": "bins", "budget": "coverage"},
+    {"name": "ccs"},
+    {"name": "ccs", "strata": 7, "budget": "coverage", "picker": {"name": "lowest"}},
+    {"name": "ccs", "strata": 3, "budget": "proportional", "picker": {"name": "d2"}},
+    {"name": "ccs", "compat": "published"},
+    {"name": "d2"},
+    {"name": "d2", "forward": "none", "scale": "none"},
+    {"name": "d2", "forward": "product", "reverse": "absolute", "power": 1},
+    {"name": "craig"},
+    {"name": "facility-location"},
+    {"name": "facility-location", "neighbors": 3, "optimizer": "naive"},
+    {"name": "facility-location", "optimizer": "stochastic", "epsilon": 0.3},
+    {"name": "facility-location", "dense": True},
     {"name": "function", "function": FIRST},
+    {"name": "glister"},
+    {"name": "glister", "validation": 0.5, "rate": 0.5, "picks": 1},
+    {"name": "grad-match"},
+    {"name": "graph-cut"},
+    {"name": "graph-cut", "optimizer": "stochastic"},
+    {"name": "graph-cut", "diversity": 0.9, "dense": True},
+    {"name": "herding"},
     {"name": "highest"},
     {"name": "highest-magnitude"},
+    {"name": "k-center"},
+    {"name": "k-center", "start": "first"},
+    {"name": "k-center", "start": "random"},
     {"name": "lowest"},
     {"name": "lowest-magnitude"},
+    {"name": "moderate"},
+    {"name": "moderate", "center": "mean"},
+    {"name": "near-duplicates"},
+    {"name": "near-duplicates", "threshold": 0.3, "keep": "central"},
+    {"name": "near-duplicates", "threshold": 0.3, "keep": "first"},
     {"name": "random"},
     {"name": "random", "legacy_seed": 4426},
+    {"name": "saturated-coverage"},
+    {"name": "saturated-coverage", "saturation": 0.4, "optimizer": "stochastic"},
+    {"name": "saturated-coverage", "saturation": 0.4, "dense": True},
+    {"name": "threshold", "at_least": -0.5},
+    {"name": "threshold", "at_least": -0.5, "at_most": 1.0},
+    {"name": "weighted"},
     {"name": "window"},
     {"name": "window", "offset": 0.5},
+]
+
+INDEXES: list[dict[str, Any]] = [
+    {"name": "exact"},
+    {"name": "ivf"},
+    {"name": "ivf", "lists": 40, "probes": 12},
+    {"name": "ivf-pq"},
+    {"name": "ivf-pq", "lists": 5, "probes": 2, "codes": 4},
 ]
 
 PROBES: list[dict[str, Any]] = [
     {"name": "accuracy"},
     {"name": "accuracy", "by_class": False},
+    {"name": "class-balance"},
+    {"name": "class-balance", "by_class": False},
+    {"name": "coverage"},
+    {"name": "coverage", "sample": 5},
+    {"name": "overlap"},
+    {"name": "redundancy"},
+    {"name": "redundancy", "sample": 5},
 ]
 
 # Sources that need no file; those that read files are held to the contract beside the files that their tests write.
@@ -75,6 +147,10 @@ SOURCES: list[dict[str, Any]] = [
     {"name": "digits"},
     {"name": "digits", "split": "test"},
     {"name": "synthetic", "n": 40},
+    {"name": "synthetic", "n": 40, "stored": True},
+    {"name": "synthetic-pairs", "n": 40},
+    {"name": "synthetic-sentences", "n": 40},
+    {"name": "synthetic-sentences", "n": 40, "noise": {"name": "label-noise", "fraction": 0.5}},
     {"name": "synthetic", "n": 40, "noise": {"name": "label-noise", "fraction": 0.5}},
 ]
 

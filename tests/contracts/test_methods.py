@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.cases import PROBES, SCORERS, SELECTORS, SOURCES
+from tests.contracts.cases import INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
 
 from paredown.catalog import names
 from paredown.method import build
-from paredown.testing import check_probe, check_scorer, check_selector, check_source
+from paredown.testing import check_index, check_probe, check_scorer, check_selector, check_source
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 
@@ -30,6 +30,13 @@ def test_selectors(case: dict[str, Any]) -> None:
     check_selector(build("selector", case), most=1.0 - case.get("offset", 0.0))
 
 
+@pytest.mark.parametrize("case", INDEXES, ids=told)
+def test_indexes(case: dict[str, Any]) -> None:
+    if case["name"] == "ivf-pq":
+        pytest.importorskip("faiss")
+    check_index(build("index", case))
+
+
 @pytest.mark.parametrize("case", PROBES, ids=told)
 def test_probes(case: dict[str, Any]) -> None:
     check_probe(build("probe", case))
@@ -40,7 +47,9 @@ def test_sources(case: dict[str, Any]) -> None:
     check_source(build("data", case))
 
 
-@pytest.mark.parametrize(("kind", "cases"), [("scorer", SCORERS), ("selector", SELECTORS), ("probe", PROBES)])
+@pytest.mark.parametrize(
+    ("kind", "cases"), [("scorer", SCORERS), ("selector", SELECTORS), ("index", INDEXES), ("probe", PROBES)]
+)
 def test_every_name_of_the_catalog_has_a_case(kind: str, cases: list[dict[str, Any]]) -> None:
     assert {case["name"] for case in cases} == set(names(kind))
 
@@ -55,7 +64,9 @@ def rows(section: str) -> dict[str, list[str]]:
     return {cell[0].strip("`"): cell for cell in cells[2:]}
 
 
-@pytest.mark.parametrize(("kind", "section"), [("scorer", "Scorers"), ("selector", "Selectors"), ("probe", "Probes")])
+@pytest.mark.parametrize(
+    ("kind", "section"), [("scorer", "Scorers"), ("selector", "Selectors"), ("index", "Indexes"), ("probe", "Probes")]
+)
 def test_the_docs_table_names_every_method(kind: str, section: str) -> None:
     assert sorted(rows(section)) == names(kind)
 
@@ -65,11 +76,11 @@ def test_the_docs_table_says_what_the_scorer_says(name: str) -> None:
     case = next(case for case in SCORERS if case["name"] == name)
     scorer = build("scorer", case)
     _, _, important, span, needs, paper = rows("Scorers")[name]
-    if name not in ("function", "recorded-mean"):  # theirs depend on a field
+    if name not in ("cluster", "column", "function", "imported", "recorded-mean"):  # theirs depend on a field
         assert important == scorer.important
         ends = re.fullmatch(r"([\[(])(.+), (.+)([\])])", span)
         assert ends, span
-        values = {"-∞": float("-inf"), "∞": float("inf"), "√2": 2**0.5}
+        values = {"-∞": float("-inf"), "∞": float("inf"), "√2": 2**0.5, "√½": 0.5**0.5}
         # What the number of classes decides has no end that a scorer could declare.
         values |= {"1 - C": float("-inf"), "log C": float("inf")}
         low, high = (values[end] if end in values else float(end) for end in ends.group(2, 3))

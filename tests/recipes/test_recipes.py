@@ -10,13 +10,16 @@ from paredown.cli import main
 from paredown.recipe import Recipe, packaged
 
 PUBLISHED = {"full_training", "early_runs_el2n", "grand", "keep_max", "offset_window", "random_subset", "label_noise"}
+CORESETS = {"cifar10", "cifar100"}
+PAIRS = [*(f"data_diet/{name}" for name in PUBLISHED), *(f"coreset_selection/{name}" for name in CORESETS)]
 SMOKE = [name for name in packaged() if name.endswith("smoke")]
 
 
 def test_every_published_program_has_a_recipe_and_its_smoke_version() -> None:
     names = set(packaged())
     assert {f"data_diet/{name}{end}" for name in PUBLISHED for end in ("", ".smoke")} <= names
-    assert {"data_diet/smoke", "down/down"} <= names
+    assert {f"coreset_selection/{name}{end}" for name in CORESETS for end in ("", ".smoke")} <= names
+    assert {"data_diet/smoke", "coreset_selection/smoke", "coreset_selection/fashion_mnist", "down/down"} <= names
 
 
 @pytest.mark.parametrize("name", packaged())
@@ -24,9 +27,9 @@ def test_a_recipe_has_no_fault(name: str) -> None:
     Recipe.read(name).check()
 
 
-@pytest.mark.parametrize("name", sorted(PUBLISHED))
+@pytest.mark.parametrize("name", sorted(PAIRS))
 def test_a_smoke_version_has_the_steps_of_its_recipe(name: str) -> None:
-    whole, smoke = Recipe.read(f"data_diet/{name}"), Recipe.read(f"data_diet/{name}.smoke")
+    whole, smoke = Recipe.read(name), Recipe.read(f"{name}.smoke")
     assert [(step.name, step.verb, dict(step.repeat)) for step in whole.steps] == [
         (step.name, step.verb, dict(step.repeat)) for step in smoke.steps
     ]
@@ -47,6 +50,25 @@ def test_the_published_length_and_schedule(name: str) -> None:
     assert set(lengths.values()) <= {7800, 78000} and 78000 in lengths.values()
 
 
+def test_the_smoke_version_of_a_pool_has_the_steps_of_its_recipe() -> None:
+    whole, smoke = (Recipe.read(f"coreset_selection/datacomp{end}") for end in ("", ".smoke"))
+    assert [(step.name, step.verb, step.repeat) for step in whole.steps] == [
+        (step.name, step.verb, step.repeat) for step in smoke.steps
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(CORESETS))
+def test_coresets_are_trained_on_for_the_published_steps(name: str) -> None:
+    recipe = Recipe.read(f"coreset_selection/{name}")
+    full, coreset = (step.arguments for step in recipe.steps if step.verb == "train")
+    assert (full["training"]["epochs"], coreset["training"]["steps"]) == (200, 40000)
+    for training in (full["training"], coreset["training"]):
+        assert training["batch_size"] == 256 and training["optimizer"]["lr"] == 0.1 and not training["drop_last"]
+        assert training["schedule"] == {"name": "cosine", "floor": 0.001}
+    shares = [share for group in ("mild", "middle", "fewer", "few") for share in recipe.dials.get(group, [])]
+    assert shares == recipe.dials["keep"] == [0.7, 0.5, 0.3, 0.2, 0.1]
+
+
 @pytest.mark.parametrize("name", SMOKE)
 def test_a_smoke_version_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -54,7 +76,8 @@ def test_a_smoke_version_runs(
     monkeypatch.chdir(tmp_path)
     assert main(["run", f"recipes/{name}.yaml", "--threads", "1"]) == 0
     folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
-    assert "| accuracy |" in (folder / "report.md").read_text()
+    figure = "coverage" if "datacomp" in name else "accuracy"  # nothing is trained on a pool
+    assert f"| {figure} |" in (folder / "report.md").read_text()
 
 
 def test_the_main_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,3 +88,14 @@ def test_the_main_job_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     kept = (folder / "kept.txt").read_text().split()
     assert len(kept) == len(set(kept)) == 719
     assert (folder / "report.html").exists() and (folder / "kept.parquet").exists()
+    # The same again with another selector beside it makes only what is new.
+    capsys.readouterr()
+    assert main([*words.split(), "--selector", "highest", "--selector", "d2", "--trust", "0.9"]) == 0
+    said = capsys.readouterr()
+    made = {line.split()[0] for line in said.err.splitlines() if "made in" in line}
+    assert not [link for link in made if link.startswith(("full", "scores", "features", "random", "by_random"))]
+    assert {"margins", "trusted", "selections"} <= made
+    folder = tmp_path / said.out.splitlines()[-1]
+    assert len((folder / "kept-d2-0.2.txt").read_text().split()) == 288
+    page = (folder / "report.html").read_text()
+    assert "of two ways of choosing" in page and "30 % chosen by d2" not in page and "chosen by d2" in page

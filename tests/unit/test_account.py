@@ -10,6 +10,7 @@ import pytest
 
 from paredown import Runtime, Store
 from paredown.account import Account, give_account
+from paredown.page import Selector
 from paredown.recipe import Recipe
 from paredown.runner import Run, Runner
 
@@ -39,6 +40,20 @@ steps:
     evaluate:
       data: $test
       subject: [$teacher.checkpoint, $a.checkpoint, $b.checkpoint, $c.checkpoint, $d.checkpoint]
+  kept: {evaluate: {data: $train, subject: [$best, $any], probes: [class-balance, overlap]}}
+"""
+
+# Selections that tell each other apart by their settings, their score, classes and cut; one seed, nothing learnt.
+KINDS = """
+data: {train: {name: synthetic, n: 60}}
+steps:
+  full: {train: {data: $train, model: &model {name: simple-cnn, channels: [2]}, training: &short {steps: 4}}}
+  first: {score: {checkpoint: $full.checkpoint, data: $train, scorer: el2n}}
+  second: {score: {data: $train, scorer: input-norm}}
+  trusted: {select: {scores: $first, selector: lowest, fraction: 0.9}}
+  KIND
+  by: {train: {data: $train, model: *model, training: *short}, repeat: {selection: $SELECTIONS}}
+  found: {evaluate: {data: $train, subject: $by.checkpoint}}
 """
 
 
@@ -57,17 +72,40 @@ def test_roles_are_read_off_the_run(finished: tuple[Run, Store]) -> None:
     each = [(0.25, 0), (0.25, 1), (0.5, 0), (0.5, 1)]
     assert counts == {
         "full": [(1.0, 0), (1.0, 1)],
-        "chosen": each,
+        "highest": each,
+        "window": [(0.5, 0), (0.5, 1)],
         "random": each,
         "balanced": each,
-        "slice": [(0.5, 0), (0.5, 1)],
     }
-    assert [kept.fraction for kept in findings.kept] == [0.5, 0.25]
+    assert [(kept.arm, kept.fraction) for kept in findings.kept] == [
+        ("highest", 0.5),
+        ("highest", 0.25),
+        ("window", 0.5),
+    ]
+    assert findings.selectors == (
+        Selector("highest", "highest", "Highest: the largest values first; of equal ones the largest id."),
+        Selector("window", "window", findings.selectors[1].words),
+    )
     assert findings.scorer == "EL2N"
     assert {o.steps for o in findings.outcomes} == {12}
     assert all(o.by_class is not None for o in findings.outcomes)
-    price = {step.name for step in findings.steps if step.for_selection}
-    assert price == {"teacher-0", "teacher-1", "worth", "best-0", "best-1"}
+    price = {
+        arm: {step.name for step in findings.steps if arm in step.chooses} for arm in ("highest", "window", "random")
+    }
+    assert price["highest"] == {"teacher-0", "teacher-1", "worth", "best-0", "best-1"}
+    assert price["window"] == {"teacher-0", "teacher-1", "worth", "slice"}
+    assert not price["random"]
+
+
+def test_what_was_measured_of_the_selections_is_told_by_arm(finished: tuple[Run, Store]) -> None:
+    measures = Account(*finished).findings("pare run mine.yaml").measures
+    balance = [(m.arm, m.fraction) for m in measures if m.metric == "class balance"]
+    assert balance == [("highest", 0.5), ("highest", 0.25), *[("random", f) for f in (0.5, 0.5, 0.25, 0.25)]]
+    shared = {(m.arm, m.fraction, m.other) for m in measures if m.metric == "shared"}
+    assert shared == {
+        (a, f, b) for f in (0.5, 0.25) for a, b in (("highest", "random"), ("random", "highest"), ("random",) * 2)
+    }
+    assert not [m for m in measures if m.metric == "kept"], "classes have a table of their own"
 
 
 def test_what_was_recorded_becomes_the_map_and_the_suspects(finished: tuple[Run, Store]) -> None:
@@ -88,9 +126,11 @@ def test_the_files_are_written(finished: tuple[Run, Store]) -> None:
         "kept.txt",
         "kept-0.25.parquet",
         "kept-0.25.txt",
+        "kept-window-0.5.parquet",
+        "kept-window-0.5.txt",
     ]
-    assert found.startswith("On two seeds, 50 % of synthetic, chosen by EL2N, ")
-    assert "(80 of 160 images)" in found and "n = 2" in found
+    assert found.startswith("On two seeds, of two ways of choosing 50 % of synthetic, ")
+    assert "50 % of synthetic is 80 of 160 images: highest trains to" in found and "n = 2" in found
     page = files[0].read_text()
     assert "pare run mine.yaml &#39;keep=[0.5, 0.25]&#39;" in page
     table = pq.read_table(files[1])
@@ -108,3 +148,52 @@ def test_a_run_without_a_choice_has_no_page(tmp_path: Path) -> None:
         Recipe.read(tmp_path / "plain.yaml")
     )
     assert give_account(run, store, command=["pare"]) == ("", [])
+
+
+def arms(folder: Path, **steps: str) -> dict[float, list[str]]:
+    """Gives the arms of each share that a recipe with these selections has."""
+    (folder / "mine.yaml").write_text(
+        KINDS.replace("KIND", "\n  ".join(f"{name}: {{select: {step}}}" for name, step in steps.items())).replace(
+            "$SELECTIONS", f"[{', '.join('$' + name for name in steps)}]"
+        )
+    )
+    store = Store(folder / "store")
+    run = Runner(store, runs=folder / "runs", runtime=Runtime(progress=False)).run(Recipe.read(folder / "mine.yaml"))
+    trials = [trial for trial in Account(run, store).trials if trial.selection is not None]
+    return {f: [trial.arm for trial in trials if trial.fraction == f] for f in {trial.fraction for trial in trials}}
+
+
+def test_the_only_selector_is_the_chosen_whatever_its_steps_and_its_cut(tmp_path: Path) -> None:
+    found = arms(
+        tmp_path,
+        most="{scores: $first, selector: highest, fraction: 0.5}",
+        few="{scores: $first, selector: highest, fraction: 0.2, within: $trusted}",
+        chance="{data: $train, selector: random, fraction: 0.5}",
+    )
+    assert found == {0.5: ["chosen", "random"], 0.2: ["chosen"]}
+
+
+def test_selectors_of_one_name_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
+    found = arms(
+        tmp_path,
+        plain="{scores: $first, selector: {name: window, offset: 0.1}, fraction: 0.5}",
+        other="{scores: $first, selector: {name: window, offset: 0.2}, fraction: 0.5}",
+        even="{scores: $first, data: $train, by_class: true, selector: highest, fraction: 0.5}",
+        scored="{scores: $second, selector: highest, fraction: 0.5}",
+        uneven="{scores: $first, selector: highest, fraction: 0.5}",
+        cut="{scores: $first, selector: highest, fraction: 0.5, within: $trusted}",
+        lucky="{scores: $first, selector: random, fraction: 0.5, within: $trusted}",
+        drawn="{data: $train, selector: random, fraction: 0.5}",
+    )
+    assert found == {
+        0.5: [
+            "window, offset 0.1",
+            "window, offset 0.2",
+            "highest, class by class",
+            "highest, by input-norm",
+            "highest, by el2n",
+            "highest, by el2n, within 90\u00a0%",
+            "random, within 90\u00a0%",
+            "random",
+        ]
+    }

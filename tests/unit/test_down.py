@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from paredown import down
+from paredown.errors import ParedownError
 from paredown.flags import Flags
 from paredown.recipe import Recipe
 
 DIALS = {"data": "digits", "noise": None, "keep": [0.3], "by_class": False, "seeds": [0, 1, 2], "model": "convnet",
-         "training": {"epochs": 30, "batch_size": 64}, "scorer": "el2n", "selector": "highest"}  # fmt: skip
+         "training": {"epochs": 30, "batch_size": 64}, "scorer": "el2n", "selector": ["highest"],
+         "trust": 0.9}  # fmt: skip
 
 
 def turned(*words: str) -> dict[str, Any]:
@@ -29,7 +31,23 @@ def turned(*words: str) -> dict[str, Any]:
         (["--seeds", "2"], {"seeds": [0, 1]}),
         (["--by-class"], {"by_class": True}),
         (["--scorer", "forgetting"], {"scorer": "forgetting"}),
-        (["--selector", "window", "--selector.offset", "0.1"], {"selector": {"name": "window", "offset": 0.1}}),
+        (["--selector", "window", "--selector.offset", "0.1"], {"selector": [{"name": "window", "offset": 0.1}]}),
+        (
+            [
+                "--selector",
+                "d2",
+                "--selector.gamma",
+                "0.2",
+                "--selector",
+                "ccs",
+                "--selector",
+                "random",
+                "--selector",
+                "ccs",
+            ],
+            {"selector": [{"name": "d2", "gamma": 0.2}, "ccs"]},
+        ),
+        (["--trust", "9/10"], {"trust": 0.9}),
         (["--model", "convnet", "--model.width", "8"], {"model": {"name": "convnet", "width": 8}}),
         (["--noise.fraction", "0.1"], {"noise": {"fraction": 0.1}}),
         (["--epochs", "5"], {"training": {"epochs": 5, "batch_size": 64}}),
@@ -47,7 +65,33 @@ def test_what_is_typed_is_turned_and_nothing_else(words: list[str], dials: dict[
 
 
 def test_the_recipe_of_the_main_job_has_these_dials() -> None:
-    recipe = Recipe.read("down", **turned("digits", "--keep", "0.5", "--seeds", "2", "--epochs", "3"))
-    recipe.check()
-    assert recipe.dials.keys() == DIALS.keys()
-    assert recipe.dials["training"]["epochs"] == 3
+    for trust in ([], ["--trust", "0.8"]):
+        dials = turned("digits", "--keep", "0.5", "--seeds", "2", "--epochs", "3", *trust)
+        recipe = Recipe.read(down.recipe(dials), **dials)
+        recipe.check()
+        assert recipe.dials.keys() == DIALS.keys() - (set() if trust else {"trust"})
+        assert recipe.dials["training"]["epochs"] == 3
+
+
+def test_trust_adds_a_cut_and_changes_nothing_else() -> None:
+    plain, trusted = (Recipe.read(name) for name in ("down/down", "down/trusted"))
+    cut = [step for step in trusted.steps if step.name not in {step.name for step in plain.steps}]
+    assert [step.name for step in cut] == ["margins", "trusted"]
+    for step in trusted.steps:
+        arguments = {name: value for name, value in step.arguments.items() if value != "$trusted"}
+        same = next((other for other in plain.steps if other.name == step.name), None)
+        assert step in cut or (same is not None and (arguments, step.repeat) == (same.arguments, same.repeat))
+
+
+@pytest.mark.parametrize(
+    ("words", "match"),
+    [
+        (["--selector", "random"], "random is in every report"),
+        (["--trust", "0"], "--trust 0: a share lies above 0 and is at most 1"),
+        (["--selector", "d2", "--selector.gama", "1"], "D2 has no field 'gama'"),
+        (["--selector", "ccs", "--selector", "hihgest"], "No selector is called 'hihgest'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(words: list[str], match: str) -> None:
+    with pytest.raises(ParedownError, match=match):
+        turned("digits", *words)

@@ -20,14 +20,18 @@ from paredown.page import (
     DataMap,
     Findings,
     Kept,
+    Measure,
     Outcome,
     Provenance,
+    Selector,
     Step,
     Suspects,
     write_page,
 )
 
-SECTIONS = ("accuracy", "curve", "scores", "map", "classes", "pictures", "suspects", "cost", "provenance")
+SECTIONS = (
+    "accuracy", "curve", "selections", "scores", "map", "classes", "pictures", "suspects", "cost", "provenance",
+)  # fmt: skip
 
 
 def outcomes(
@@ -52,7 +56,7 @@ def small(results: tuple[Outcome, ...], size: int = 60, **fields: Any) -> Findin
             "outcomes": results,
             "kept": (Kept(0.3, np.arange(round(0.3 * size))),),
             "scorer": "EL2N",
-            "selector": "highest",
+            "selectors": (Selector("chosen", "EL2N", "Highest: the largest values first."),),
             "budget": "steps",
             **fields,
         }
@@ -81,7 +85,16 @@ def whole(size: int = 60, **fields: Any) -> Findings:
             "suspects": Suspects(
                 order[:10], "low confidence", np.arange(size) % 3, confidence < 0.1, np.arange(size) % 2
             ),
-            "steps": (Step("full", "train", 20.0, False, True, "train-01"), Step("el2n", "score", 4.0, True, True)),
+            "measures": tuple(
+                Measure(arm, share, metric, value + share, other)
+                for share in (0.3, 0.1)
+                for arm, other in (("chosen", "random"), ("random", "chosen"), ("random", "random"))
+                for metric, value, other in (("coverage", 2.0, ""), ("shared", 0.0, other))
+            ),
+            "steps": (
+                Step("full", "train", 20.0, False, ("chosen",), "train-01"),
+                Step("el2n", "score", 4.0, True, ("chosen",)),
+            ),
             "provenance": Provenance("pare down tiny", {"paredown": "0.1.0"}, "CPU", 2, "2026-07-14", "a91c"),
             "shape": (3, 8, 8),
             "test": "tiny:test",
@@ -182,6 +195,7 @@ def test_the_accuracies_of_every_arm_stand_in_the_table(page: Callable[[Findings
         ({"suspects": None}, "suspects", "No search for label errors"),
         ({"steps": ()}, "cost", "times were not given"),
         ({"provenance": None}, "provenance", "was not given"),
+        ({"measures": ()}, "selections", "The selections themselves were not measured"),
         ({"kept": (Kept(0.3, np.arange(18)),)}, "curve", "Only one fraction was kept"),
     ],
 )
@@ -196,13 +210,14 @@ def test_what_is_missing_is_left_out_with_a_line_that_says_why(
 
 def test_the_least_that_is_allowed_gives_a_page(page: Callable[[Findings], Page]) -> None:
     shown = page(small(outcomes([], [80.0], [])))
-    assert shown.source.count('class="missing"') == 7
+    assert shown.source.count('class="missing"') == 8
 
 
 def test_names_are_escaped(page: Callable[[Findings], Page]) -> None:
     bad = "</script><script>alert('x')</script>"
     keys = np.array([f"dir/<b>&{i}.png" for i in range(60)])
-    shown = page(whole(classes=(bad, '"><img src=x onerror=y>', "$x$ %"), data=bad, scorer="<i>", keys=keys))
+    shown = page(whole(classes=(bad, '"><img src=x onerror=y>', "$x$ %"), data=bad, scorer="<i>", keys=keys,
+                       selectors=(Selector("chosen", "<i>", "<i>"),)))  # fmt: skip
     assert "<script>alert" not in shown.source
     assert "<i>" not in re.sub(r"<script>.*?</script>", "", shown.source, flags=re.DOTALL)
     assert "dir/<b>" not in shown.source
@@ -291,7 +306,8 @@ def test_grey_and_large_pictures_are_shown(page: Callable[[Findings], Page]) -> 
     ("wrong", "match"),
     [
         ({"kept": ()}, "nothing was kept"),
-        ({"kept": (Kept(0.2, np.arange(12)),)}, "no training on the chosen 0.2"),
+        ({"kept": (Kept(0.2, np.arange(12)),)}, "no training on the 0.2 kept by 'chosen'"),
+        ({"kept": (Kept(0.3, np.arange(12), "d2"),)}, "'chosen' stands among the selectors or in what was kept"),
         ({"kept": (Kept(0.3, np.array([0, 60])),)}, "is not among the 60 examples"),
         ({"scores": np.zeros(59)}, r"Findings\(scores=…\): 59 values for 60 examples"),
         ({"map": DataMap(np.zeros(60), np.zeros(61), np.zeros(60))}, r"map\.variability=…\): 61 values"),
@@ -301,3 +317,98 @@ def test_grey_and_large_pictures_are_shown(page: Callable[[Findings], Page]) -> 
 def test_findings_that_do_not_fit_together_are_refused(wrong: dict[str, Any], match: str) -> None:
     with pytest.raises(DataError, match=match):
         whole(**wrong)
+
+
+def several(**fields: Any) -> Findings:
+    """Findings that compare two selectors at two fractions."""
+    found = whole()
+    timed: dict[str, Any] = {"steps": 500, "epochs": 10.0, "by_class": (0.9, 0.8, 0.7)}
+    results = [replace(o, arm="d2") if o.arm == "chosen" else o for o in found.outcomes]
+    results += [
+        Outcome("ccs <i>", share, seed, value / 100, **timed)
+        for share, values in ((0.3, (90, 91.5, 89.8)), (0.1, (80, 81, 79)))
+        for seed, value in enumerate(values)
+    ]
+    kept = [replace(kept, arm="d2") for kept in found.kept]
+    kept += [Kept(0.3, np.arange(18), "ccs <i>"), Kept(0.1, np.arange(6), "ccs <i>")]
+    measures = [
+        Measure("d2", 0.3, "class balance", 0.98765),
+        Measure("d2", 0.3, "own metric", 1234.5),
+        *(Measure("random", 0.3, "class balance", value) for value in (0.9, 1.0)),
+        *(Measure(one, 0.3, "shared", 0.25, other) for one, other in (("d2", "ccs <i>"), ("ccs <i>", "d2"))),
+    ]
+    arms = ("d2", "ccs <i>")
+    return replace(
+        found,
+        **{
+            "outcomes": tuple(results),
+            "kept": tuple(kept),
+            "selectors": (Selector("d2", "d2", "D2: messages."), Selector("ccs <i>", "ccs <i>", "CCS: strata.")),
+            "measures": tuple(measures),
+            "steps": (Step("full", "train", 20.0, False, arms), Step("graph", "connect", 4.0, False, ("d2",))),
+            **fields,
+        },
+    )
+
+
+def test_several_selectors_stand_beside_each_other(page: Callable[[Findings], Page]) -> None:
+    shown = page(several())
+    assert len(shown.ids) == len(set(shown.ids))
+    assert "<i>" not in re.sub(r"<script>.*?</script>", "", shown.source, flags=re.DOTALL)
+    for words in (
+        "Of two ways of choosing 30 % of tiny, one beats a random 30 %: d2 by 3.0 points.",
+        "d2 trains to 93.3 % ± 0.6 and ccs <i> to 90.4 %",
+        "Four comparisons with random are made here",
+        "At 10 %, one beats a random 10 %: d2 by 4.3 points; one is worse: ccs <i> by 5.0 points.",
+        "Chosen by d2D2: messages.",
+        "Chosen by ccs <i>CCS: strata.",
+        "30 % chosen by d2",
+        "d2 30 % − random 30 %",
+        "d2 30 % − ccs <i> 30 %",
+        "ccs <i> 10 % − all of the data",
+        "kept by ccs <i> at 10 %",
+        "What ccs <i> kept has scores from",
+        "share of it kept by",
+        "Of the 10 listed, this many are kept: by d2",
+        "Choosing cost 24 s by d2 and 20 s by ccs <i>",
+    ):
+        assert words in shown.text, words
+
+
+def test_the_measures_stand_in_a_table_and_what_two_share_in_another(page: Callable[[Findings], Page]) -> None:
+    shown = page(several())
+    assert "class balanceown metric" in shown.text
+    assert "30 % chosen by d20.9881,234" in shown.text
+    assert "random 30 %0.950–" in shown.text, "the mean over draws"
+    assert "Shared images at 30 %, of the smaller selection" in shown.text
+    assert "d2–25 %" in shown.text
+    assert "entropy of the class shares over that of the data" in shown.text
+
+
+def test_each_selector_has_a_colour_and_a_button_on_the_map(page: Callable[[Findings], Page]) -> None:
+    data = map_data(page(several()))
+    assert data["choices"] == [
+        "by d2 at 30\u00a0%",
+        "by d2 at 10\u00a0%",
+        "by ccs <i> at 30\u00a0%",
+        "by ccs <i> at 10\u00a0%",
+    ]
+    assert data["colours"] == ["chosen", "chosen", "second", "second"]
+    assert max(data["kept"]) < 16
+
+
+def test_more_selectors_than_colours_are_drawn_all_the_same(page: Callable[[Findings], Page]) -> None:
+    arms = [f"s{i}" for i in range(9)]
+    results = tuple(Outcome(arm, 0.3, seed, 0.9) for arm in [*arms, "random"] for seed in range(2))
+    kept = tuple(Kept(share, np.arange(6), arm) for arm in arms for share in (0.3,))
+    shown = page(
+        whole(outcomes=results, kept=kept, selectors=tuple(Selector(arm, arm) for arm in arms), measures=(), steps=())
+    )
+    assert "of nine ways of choosing 30 % of tiny, none clearly beats a random 30 %" in shown.text
+
+
+def test_sentences_have_no_pixels(page: Callable[[Findings], Page]) -> None:
+    text = page(whole(noun="sentences", shape=None, images=None, why_missing={"pictures": "Texts are not shown."})).text
+    assert "tiny: 60 sentences in 3 classes" in text
+    assert "pixels" not in text
+    assert "Texts are not shown." in text

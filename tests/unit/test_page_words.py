@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from paredown.page import Findings, Kept, Outcome, Step, headline, verdict
+from paredown.page import Findings, Kept, Outcome, Selector, Step, headline, verdict
 from paredown.page.cost import balance, duration
-from paredown.page.wording import difference
+from paredown.page.wording import caution, difference
 
 
 def outcomes(arm: str, accuracies: list[float]) -> tuple[Outcome, ...]:
@@ -27,7 +27,7 @@ def findings(full: list[float], chosen: list[float], random: list[float], size: 
         outcomes=outcomes("full", full) + outcomes("chosen", chosen) + outcomes("random", random),
         kept=(Kept(0.3, np.arange(round(0.3 * size))),),
         scorer="EL2N",
-        selector="highest",
+        selectors=(Selector("chosen", "EL2N"),),
         budget="steps",
     )
 
@@ -38,7 +38,8 @@ def timed(seconds: float, *, budget: Literal["steps", "epochs"]) -> Findings:
     results = tuple(
         replace(o, seconds=20.0 if o.arm == "full" else seconds, epochs=10.0) for o in plain_findings.outcomes
     )
-    steps = (Step("full", "train", 20.0, for_selection=True), Step("el2n", "score", 4.0, True, for_selection=True))
+    mine = ("chosen",)
+    steps = (Step("full", "train", 20.0, chooses=mine), Step("el2n", "score", 4.0, True, chooses=mine))
     return replace(plain_findings, outcomes=results, budget=budget, steps=steps)
 
 
@@ -156,3 +157,64 @@ def test_without_times_no_saving_is_worked_out() -> None:
 )
 def test_durations_read_as_people_say_them(seconds: float, words: str) -> None:
     assert plain(duration(seconds)) == words
+
+
+def compared(*accuracies: list[float], random: tuple[float, ...] = (90, 90.2, 89.9)) -> Findings:
+    """Several selectors a, b, … at one fraction, beside random."""
+    arms = "abcdefghijkl"[: len(accuracies)]
+    results = [outcomes(arm, list(values)) for arm, values in zip(arms, accuracies, strict=True)]
+    return replace(
+        findings([95, 95.1, 95.2], [1, 1, 1], list(random)),
+        outcomes=sum(results, outcomes("random", list(random)) + outcomes("full", [95, 95.1, 95.2])),
+        kept=tuple(Kept(0.3, np.arange(18), arm) for arm in arms),
+        selectors=tuple(Selector(arm, arm) for arm in arms),
+    )
+
+
+SAME, BETTER, WORSE = [90.1, 90.0, 90.1], [92, 92.3, 91.9], [88, 88.1, 87.9]
+WAYS = {
+    "none": ((SAME, SAME), "Of two ways of choosing 30 % of tiny, none clearly beats a random 30 %."),
+    "one": (
+        (SAME, BETTER, SAME),
+        "Of three ways of choosing 30 % of tiny, one beats a random 30 %: b by 2.0 points.",
+    ),
+    "two, and one is worse": (
+        (BETTER, BETTER, WORSE),
+        "Of three ways of choosing 30 % of tiny, two beat a random 30 %: a by 2.0 points and b by 2.0 points; "
+        "one is worse: c by 2.0 points.",
+    ),
+    "all are worse": (
+        (WORSE, WORSE),
+        "Of two ways of choosing 30 % of tiny, none clearly beats a random 30 %; all are worse: a by 2.0 points and "
+        "b by 2.0 points.",
+    ),
+    "one seed": (
+        ([92.0], [88.0]),
+        "On one seed, of two ways of choosing 30 % of tiny, one beats a random 30 %: a by 2.0 points; one is worse: "
+        "b by 2.0 points.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_of_several_selectors_the_verdict_counts_those_that_beat_chance(case: str) -> None:
+    accuracies, says = WAYS[case]
+    assert plain(verdict(compared(*accuracies))) == says
+
+
+def test_of_two_seeds_that_disagree_none_is_claimed_to_be_better_or_worse() -> None:
+    says = plain(verdict(compared([92, 89.0], [88, 91.0], random=(90, 90.1))))
+    assert says == "On two seeds, of two ways of choosing 30 % of tiny, none clearly beats a random 30 %."
+
+
+def test_without_random_the_accuracies_are_told_and_nobody_wins() -> None:
+    given = compared(SAME, BETTER)
+    alone = replace(given, outcomes=tuple(o for o in given.outcomes if o.arm != "random"))
+    assert plain(verdict(alone)) == (
+        "Of two ways of choosing 30 % of tiny, none stands beside a random 30 %: a 90.1 % ± 0.1 and b 92.1 % ± 0.2."
+    )
+
+
+def test_many_comparisons_are_cautioned_against() -> None:
+    assert caution(compared(SAME, SAME, SAME)).startswith("Three comparisons with random are made here")
+    assert caution(findings([90, 91, 90], [90, 91, 90], [90, 91, 90])) == ""

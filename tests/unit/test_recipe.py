@@ -23,6 +23,7 @@ steps:
     repeat: {seed: $seeds}
   forgetting: {score: {scorer: forgetting, dynamics: $full.dynamics}}
   el2n: {score: {scorer: el2n, data: $train, checkpoint: $full.early}}
+  features: {embed: {data: $train, checkpoint: $full-0.checkpoint, encoder: penultimate}}
   kept:
     select: {scores: $el2n, selector: highest}
     repeat: {fraction: $keep}
@@ -253,3 +254,20 @@ def test_what_was_varied_before_is_told_and_must_agree() -> None:
 )
 def test_plain_data_in_short(value: Any, text: str) -> None:
     assert short(value) == text
+
+
+def test_one_result_of_a_repeated_step_is_named_by_its_link(tmp_path: Path) -> None:
+    start = """
+data: {train: {name: synthetic, n: 60}}
+steps:
+  full: {train: {data: $train, model: convnet}, repeat: {seed: [0, 1]}}
+  once: {train: {data: $train, model: convnet}}
+"""
+    last = "  features: {embed: {data: $train, checkpoint: $NAME.checkpoint, encoder: penultimate}}\n"
+    for name in ("full-0", "full-1", "once"):
+        Recipe.read(written(tmp_path, start + last.replace("NAME", name))).check()
+    for name in ("full-2", "once-0", "ful-0"):
+        assert f"nothing is called '${name}.checkpoint'" in faults(tmp_path, start + last.replace("NAME", name))
+    assert "checkpoint takes one, and 2 are given" in faults(tmp_path, start + last.replace("NAME", "full"))
+    early = start.replace("steps:\n", f"steps:\n{last.replace('NAME', 'full-0')}")
+    assert "is written below" in faults(tmp_path, early)

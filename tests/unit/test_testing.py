@@ -12,13 +12,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paredown.artifacts import Artifact
+from paredown.artifacts import Artifact, Selection
 from paredown.artifacts.scores import Direction
 from paredown.data import AbstractSource, ImageDataset, LabelNoise
+from paredown.data.dataset import AbstractDataset
 from paredown.errors import MethodError, ParedownError
-from paredown.evaluation import AbstractProbe
+from paredown.evaluation import AbstractProbe, AbstractSelectionProbe
 from paredown.runtime import Runtime
-from paredown.scoring import AbstractDataScorer, AbstractDynamicsScorer, AbstractModelScorer, AbstractScorer
+from paredown.scoring import (
+    AbstractDataScorer,
+    AbstractDynamicsScorer,
+    AbstractFeatureScorer,
+    AbstractModelScorer,
+    AbstractScorer,
+)
 from paredown.selection import AbstractSelector, Candidates
 from paredown.testing import (
     BrokenPromise,
@@ -119,6 +126,24 @@ class OfData(AbstractDataScorer):
 
 
 @dataclass(frozen=True)
+class OfFeatures(AbstractFeatureScorer):
+    way: str = "good"
+
+    important: ClassVar[Direction] = "high"
+    low: ClassVar[float] = -10.0
+    high: ClassVar[float] = 100.0
+
+    def of(
+        self, features: np.ndarray, logits: np.ndarray, labels: np.ndarray, *, runtime: Runtime, seed: int
+    ) -> np.ndarray:
+        return {
+            "good": logits[:, 0] - logits[:, 0].mean(),
+            "by place": np.arange(len(labels)),
+            "drawn": np.random.rand(len(labels)),
+        }[self.way]
+
+
+@dataclass(frozen=True)
 class Nothing(AbstractScorer):
     important: ClassVar[Direction] = "high"
     low: ClassVar[float] = 0.0
@@ -135,7 +160,7 @@ class Unsaid(AbstractModelScorer):
         return own(network, x, y)
 
 
-@pytest.mark.parametrize("scorer", [OfModel(), OfDynamics(), OfData()], ids=repr)
+@pytest.mark.parametrize("scorer", [OfModel(), OfDynamics(), OfData(), OfFeatures()], ids=repr)
 def test_scorers_that_keep_their_promises_pass(scorer: AbstractScorer) -> None:
     check_scorer(scorer)
 
@@ -155,7 +180,9 @@ def test_scorers_that_keep_their_promises_pass(scorer: AbstractScorer) -> None:
         (OfData("by place"), "OfData: permuting the examples changes their values"),
         (OfData("by batch"), "OfData: batches of 5 give other values"),
         (OfData("drawn"), "OfData: scoring again with the same seed gives other values"),
-        (Nothing(), "Nothing: it is no AbstractDynamicsScorer, AbstractModelScorer or AbstractDataScorer"),
+        (OfFeatures("by place"), "OfFeatures: permuting the examples changes their values"),
+        (OfFeatures("drawn"), "OfFeatures: scoring again gives other values"),
+        (Nothing(), "Nothing: it is none of the kinds of scorers"),
         (Unsaid(), "Unsaid: important is 'up', not high, low or none"),
     ],
 )
@@ -346,3 +373,32 @@ def test_a_probes_broken_promise_is_named(way: str, sentence: str) -> None:
     check_probe(Measures())
     with pytest.raises(BrokenPromise, match=sentence):
         check_probe(Measures(way))
+
+
+@dataclass(frozen=True)
+class Counts(AbstractSelectionProbe):
+    way: str = "good"
+
+    def measure(self, selection: Selection, data: AbstractDataset, **given: Any) -> list[Mapping[str, Any]]:
+        value = {
+            "good": len(selection),
+            "by row": data.ids.positions_of(selection.ids)[0],
+            "by place": len(given["others"][1]),
+        }
+        if self.way == "writes":
+            given["embeddings"].vectors[0] = 0
+        return [{"metric": "m", "value": value.get(self.way, 1), "n": 3, "spread": None}]
+
+
+@pytest.mark.parametrize(
+    ("way", "sentence"),
+    [
+        ("by row", "Counts: another order of the data gives other figures"),
+        ("by place", "Counts: another order of the selections beside it gives other figures"),
+        ("writes", "Counts: it writes into what it is given"),
+    ],
+)
+def test_the_broken_promise_of_a_probe_of_selections_is_named(way: str, sentence: str) -> None:
+    check_probe(Counts())
+    with pytest.raises(BrokenPromise, match=sentence):
+        check_probe(Counts(way))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paredown import Runtime, Store, embed, evaluate, open_data, score, select, train
-from paredown.artifacts import Report, ScoreTable, Selection, Trained
+from paredown.artifacts import ExampleIds, Pool, Report, ScoreTable, Selection, Trained
 from paredown.errors import ArtifactError, MethodError, PoolMismatch
 from paredown.scoring import El2n
 from paredown.selection import Highest
@@ -185,3 +185,12 @@ def test_a_training_that_recorded_nothing_says_so(tmp_path: Path) -> None:
     made = train(DATA, MODEL, TRAINING, runtime=QUIET, folder=tmp_path)
     with pytest.raises(ArtifactError, match=r"recorded no dynamics\. Train again with record="):
         score("forgetting", dynamics=made)
+
+
+def test_the_seed_is_no_part_of_a_choice_that_does_not_draw(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    scores = ScoreTable(ExampleIds.of_pool(Pool(("a",), 9, "a" * 64)), np.arange(9.0), name="s", important="high",
+                        low=0.0, high=9.0)  # fmt: skip
+    for selector, places in (("highest", 1), ("random", 2)):
+        addresses = {store.address(select, selector=selector, scores=scores, fraction=0.5, seed=s) for s in (0, 1)}
+        assert len(addresses) == places

@@ -59,10 +59,9 @@ class Checkpoint(Artifact):
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
-        channels, height, width = header["shape"]
         return cls(
             header["model"],
-            shape=(channels, height, width),
+            shape=tuple(header["shape"]),
             classes=header["classes"],
             weights=_Stored(folder / "weights.safetensors"),
             step=header["step"],
@@ -75,8 +74,10 @@ class Checkpoint(Artifact):
         )
 
     def describe(self) -> str:
-        shape = "×".join(str(side) for side in self.shape)
-        return f"{self.model.get('name')} for {self.classes} classes of {shape} images, after {self.step} steps"
+        form = "×".join(str(side) for side in self.shape) + " images"
+        if len(self.shape) == 1:
+            form = "sentences" if self.shape[0] == 1 else "pairs of sentences"
+        return f"{self.model.get('name')} for {self.classes} classes of {form}, after {self.step} steps"
 
 
 class _Stored(Mapping[str, np.ndarray]):

@@ -19,8 +19,12 @@ from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.errors import ArtifactError, MethodError
 
 QUANTITIES = ("confidence", "correct", "margin", "loss", "el2n")
-"""Probability of the label; 1 when the label has the largest logit; the label's logit less the largest other; the
-cross-entropy; the L2 norm of the error of the probabilities."""
+"""What is recorded unless others are named: the probability of the label; 1 when the label has the largest logit; the
+label's logit less the largest other; the cross-entropy; the L2 norm of the error of the probabilities."""
+
+ALL_QUANTITIES = (*QUANTITIES, "probability-margin", "divergence")
+"""And on request: the label's probability less the largest other; how far the probabilities moved since the example was
+presented before, `Σ_c |p_c (log p_c - log p_c before)|`, NaN where there was no presentation before."""
 
 Source = Literal["presentations", "evaluation"]
 
@@ -180,11 +184,11 @@ def check_quantities(quantities: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         MethodError: an unknown one, or none at all.
     """
-    unknown = [name for name in quantities if name not in QUANTITIES]
+    unknown = [name for name in quantities if name not in ALL_QUANTITIES]
     if unknown or not quantities:
         named = f"'{unknown[0]}' is not recorded" if unknown else "nothing was named"
-        raise MethodError(f"Dynamics: {named}. There are: {', '.join(QUANTITIES)}.")
-    return tuple(name for name in QUANTITIES if name in quantities)
+        raise MethodError(f"Dynamics: {named}. There are: {', '.join(ALL_QUANTITIES)}.")
+    return tuple(name for name in ALL_QUANTITIES if name in quantities)
 
 
 def _check_epoch(number: int, epoch: Mapping[str, np.ndarray], quantities: tuple[str, ...], examples: int) -> None:

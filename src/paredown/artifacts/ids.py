@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from paredown.artifacts.uids import NATIVE, from_bytes, places, ranked, same, to_bytes, told
 from paredown.errors import ArtifactError, PoolMismatch
 
-NATIVE = np.dtype([("high", "<u8"), ("low", "<u8")])
-"""The type of 16-byte native ids, as DataComp writes them."""
+__all__ = ["NATIVE", "ExampleIds", "Pool"]
 
 
 @dataclass(frozen=True)
@@ -114,17 +114,21 @@ class ExampleIds:
         self.same_pool(other, mine, others)
         if self.whole:
             return other.keys.astype(np.int64)
-        order = np.argsort(self.keys, kind="stable")
-        ranked = self.keys[order]
-        found = np.searchsorted(ranked, other.keys)
-        inside = np.minimum(found, max(len(ranked) - 1, 0))
-        here = (found < len(ranked)) & (ranked[inside] == other.keys) if len(ranked) else np.zeros(len(other), bool)
+        if len(self) == len(other) and same(self.keys, other.keys).all():
+            return np.arange(len(self))
+        order = ranked(self.keys)
+        found = places(self.keys[order], other.keys)
+        here = found >= 0
         if not here.all():
             raise PoolMismatch(
                 f"{int((~here).sum())} of {len(other)} ids of {others} are not among {mine}; the first is "
-                f"{other.keys[~here][0]}. Both must cover the same examples."
+                f"{told(other.keys[~here][0])}. Both must cover the same examples."
             )
-        return order[inside].astype(np.int64)
+        return order[found].astype(np.int64)
+
+    def holds(self, other: ExampleIds) -> np.ndarray:
+        """Gives for each id of `other` whether it is here, bool of shape (len(other),)."""
+        return places(self.keys[ranked(self.keys)], other.keys) >= 0
 
     def write(self, path: Path, columns: Mapping[str, np.ndarray] | None = None) -> None:
         """Writes the keys, and columns beside them, as one Parquet table: what other tools read."""
@@ -134,7 +138,7 @@ class ExampleIds:
 
         if self.keys.dtype == NATIVE:
             keys = pa.FixedSizeBinaryArray.from_buffers(
-                pa.binary(16), len(self), [None, pa.py_buffer(np.ascontiguousarray(self.keys).tobytes())]
+                pa.binary(16), len(self), [None, pa.py_buffer(to_bytes(self.keys))]
             )
         else:
             keys = pa.array(self.keys)
@@ -150,7 +154,8 @@ class ExampleIds:
         table = pq.read_table(path)
         column = table.column("id").combine_chunks()
         if pa.types.is_fixed_size_binary(column.type):
-            keys = np.frombuffer(b"".join(column.to_pylist()), dtype=NATIVE)
+            stored = np.frombuffer(column.buffers()[1], np.uint8)
+            keys = from_bytes(stored[16 * column.offset :][: 16 * len(column)].reshape(-1, 16))
         else:
             keys = column.to_numpy()
         names: Iterable[str] = (name for name in table.column_names if name != "id")

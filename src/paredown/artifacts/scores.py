@@ -10,6 +10,7 @@ import numpy as np
 
 from paredown.artifacts.base import Artifact
 from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.artifacts.uids import told
 from paredown.errors import ArtifactError, MethodError
 
 Direction = Literal["high", "low", "none"]
@@ -70,9 +71,9 @@ class ScoreTable(Artifact):
         if wrong.any():
             where = int(np.flatnonzero(wrong)[0])
             raise ArtifactError(
-                f"ScoreTable '{self.name}': id {self.ids.keys[where]} has the value {self.values[where]}, outside the "
-                f"score's range [{self.low:g}, {self.high:g}]; {int(wrong.sum())} of {len(self.ids)} values do. "
-                "Look for NaN in the network's outputs."
+                f"ScoreTable '{self.name}': id {told(self.ids.keys[where])} has the value {self.values[where]}, "
+                f"outside the score's range [{self.low:g}, {self.high:g}]; {int(wrong.sum())} of {len(self.ids)} "
+                "values do. Look for NaN in the network's outputs."
             )
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 
 from paredown.artifacts.base import Artifact
 from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.artifacts.uids import NATIVE, ranked, read_uids, repeated, same, write_uids
 from paredown.errors import ArtifactError, MethodError
 from paredown.rng import stream
 
@@ -49,7 +50,7 @@ class Selection(Artifact):
         self.asked = dict(asked or {})
         self.stratum = None if stratum is None else np.asarray(stratum, np.int64)
         self.weight = None if weight is None else np.asarray(weight, np.float64)
-        if len(np.unique(ids.keys)) != len(ids):
+        if len(repeated(ids.keys)):
             raise ArtifactError("Selection: an example was chosen twice. A selector must name each example once.")
         for name, column in (("stratum", self.stratum), ("weight", self.weight)):
             if column is not None and column.shape != (len(ids),):
@@ -99,10 +100,13 @@ class Selection(Artifact):
     def mask(self, ids: ExampleIds) -> np.ndarray:
         """Gives for each of some examples whether it was chosen, bool of shape (len(ids),)."""
         ids.same_pool(self.ids, "the examples", "the selection")
-        return np.isin(ids.keys, self.ids.keys)
+        return self.ids.holds(ids)
 
     def to_uids(self) -> np.ndarray:
-        """Gives the keys of the chosen, best first: int64 positions, or 16-byte native ids."""
+        """Gives the keys of the chosen, best first: int64 positions, or 16-byte native ids.
+
+        A saved selection of native ids has them in `uids.npy` too, ascending, as DataComp's resharder takes them.
+        """
         return self.ids.keys.copy()
 
     def positions_in(self, dataset: Any) -> np.ndarray:
@@ -154,10 +158,16 @@ class Selection(Artifact):
 
     def write(self, folder: Path) -> None:
         self.ids.write(folder / "kept.parquet", self._columns())
+        if self.ids.keys.dtype == NATIVE:
+            write_uids(folder / "uids.npy", self.ids.keys)
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
         ids, columns = ExampleIds.read(folder / "kept.parquet", Pool.from_plain(header["pool"]))
+        if ids.keys.dtype == NATIVE:
+            uids = read_uids(folder / "uids.npy")
+            if len(uids) != len(ids) or not same(uids, ids.keys[ranked(ids.keys)]).all():
+                raise ArtifactError(f"{folder}: uids.npy names other examples than kept.parquet. Select again.")
         return cls(
             ids,
             base=header["base"],

@@ -2,13 +2,18 @@
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset
+from paredown.data.dataset import AbstractDataset, AbstractImages, ImageDataset, LearnableDataset
 from paredown.data.loader import AbstractInputs, OnDevice, batches, epoch_order, unit
 from paredown.data.pool import pooled
+from paredown.data.sentences import SentenceDataset
 from paredown.data.source import AbstractSource, find_source, open_data
+from paredown.data.squares import Square
+from paredown.data.stored_images import StoredImages
+from paredown.data.streaming import Streamed
 
 __all__ = [
     "AbstractDataset",
+    "AbstractImages",
     "AbstractInputs",
     "AbstractSource",
     "Augmentation",
@@ -16,6 +21,10 @@ __all__ = [
     "LabelNoise",
     "LearnableDataset",
     "OnDevice",
+    "SentenceDataset",
+    "Square",
+    "StoredImages",
+    "Streamed",
     "batches",
     "epoch_order",
     "find_source",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -51,24 +51,100 @@ class AbstractDataset(ABC):
         """
         raise DataError(f"{self.name}: there is no column '{name}', because these data have none.")
 
+    def parts(self, name: str, start: int = 0) -> Iterator[Any]:
+        """Gives a column from a row on, in consecutive parts; for what would be large in one piece.
+
+        Raises:
+            DataError: as `column`.
+        """
+        yield self.column(name)[start:]
+
 
 class LearnableDataset(AbstractDataset):
-    """Labelled examples that a network can take: what one trains on, scores with a network and evaluates on."""
+    """Labelled examples that a network can take: what one trains on, scores with a network and evaluates on.
+
+    Every kind is a frozen dataclass, so that label noise makes another data set and leaves the first as it was.
+    """
 
     labels: np.ndarray
     augmentation: Augmentation | None
     """What training does to the examples by default; none for data that are taken as they are."""
     corrupted: np.ndarray | None = None
     clean_labels: np.ndarray | None = None
+    settings: Mapping[str, Any]
+    """What besides the pool decides the content: the reader's fields, label noise."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Of one example: channels, height and width of an image; how many sentences, for text."""
 
+    @abstractmethod
+    def read(self, positions: np.ndarray) -> Any:
+        """Gives the examples at some positions, as they are stored."""
+
+    def with_noise(self, noise: LabelNoise) -> Self:
+        """Gives the same rows and ids under noisy labels, with the clean labels and the corruption mask beside them."""
+        if self.corrupted is not None:
+            raise MethodError(f"{self.name} already has noisy labels. Apply label noise to clean data.")
+        noisy, mask = noise.apply(self.labels, len(self.classes))
+        settings = {**self.settings, "noise": noise.identity()}
+        changes: dict[str, Any] = {"clean_labels": self.labels, "corrupted": mask, "settings": settings}
+        return replace(self, labels=noisy, **changes)  # type: ignore[type-var]
+
+
+class AbstractImages(LearnableDataset):
+    """Labelled images that are all of one size when they are read, wherever they lie."""
+
+    noun: ClassVar[str] = "images"
+
+    name: str
+    ids: ExampleIds
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Per channel, in units of [0, 1] pixels; what a network's first layer is made from."""
+    augmentation: Augmentation
+    paths: tuple[str, ...] | None
+    """Where each image lies below its folder, for data made of image files."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+
+    @abstractmethod
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Gives the images at some positions: uint8 (B, H, W, C)."""
+
+    @property
+    def form(self) -> str:
+        return "images of " + "×".join(map(str, self.shape))
+
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
+        """Gives one image as float32 (C, H, W) in [0, 1], and its label: what torch's own loaders collate."""
+        image = torch.from_numpy(self.read(np.array([position]))[0]).permute(2, 0, 1).to(torch.float32).div_(255)
+        return image, int(self.labels[position])
+
+    def identity(self) -> dict[str, Any]:
+        # The last three shape a training as much as the pixels do, and an array of one's own may come with any.
+        return {
+            "pool": self.ids.pool.fingerprint,
+            **self.settings,
+            "augmentation": self.augmentation.identity(),
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    def __repr__(self) -> str:
+        channels, height, width = self.shape
+        noise = "" if self.corrupted is None else f", {int(self.corrupted.sum())} labels changed"
+        return f"{self.name}: {len(self)} images {height}×{width}×{channels}, {len(self.classes)} classes{noise}"
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageDataset(LearnableDataset):
+class ImageDataset(AbstractImages):
     """Labelled images, all of one size, in memory.
 
     Args:
@@ -84,8 +160,6 @@ class ImageDataset(LearnableDataset):
         paths: where each image lies below its folder, for data made of image files.
         settings: what besides the pool decides the content (the reader's fields, label noise).
     """
-
-    noun: ClassVar[str] = "images"
 
     name: str
     images: np.ndarray
@@ -117,12 +191,7 @@ class ImageDataset(LearnableDataset):
                 f"{self.name}: {len(images)} images, {len(labels)} labels and {len(self.ids)} ids do not pair up. "
                 "Give one label and one id for each image."
             )
-        if labels.min() < 0 or labels.max() >= count:
-            row = int(np.flatnonzero((labels < 0) | (labels >= count))[0])
-            raise DataError(
-                f"{self.name}: label {labels[row]} of row {row} is out of range, because there are {count} classes "
-                f"(0 to {count - 1}). Correct that label or name all classes."
-            )
+        refuse_labels_out_of_range(self.name, labels, count)
         # Own, writable memory in row order: torch refuses to share arrays that it must not write to.
         object.__setattr__(self, "images", np.require(images, requirements=["C", "W"]))
         object.__setattr__(self, "labels", np.require(labels, np.int64, ["C", "W"]))
@@ -160,41 +229,18 @@ class ImageDataset(LearnableDataset):
         _, height, width, channels = self.images.shape
         return channels, height, width
 
-    @property
-    def form(self) -> str:
-        return "images of " + "×".join(map(str, self.shape))
-
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Gives the images at some positions: uint8 (B, H, W, C)."""
         return self.images[positions]
 
-    def __getitem__(self, position: int) -> tuple[torch.Tensor, int]:
-        """Gives one image as float32 (C, H, W) in [0, 1], and its label: what torch's own loaders collate."""
-        image = torch.from_numpy(self.images[position]).permute(2, 0, 1).to(torch.float32).div_(255)
-        return image, int(self.labels[position])
 
-    def identity(self) -> dict[str, Any]:
-        # The last three shape a training as much as the pixels do, and an array of one's own may come with any.
-        return {
-            "pool": self.ids.pool.fingerprint,
-            **self.settings,
-            "augmentation": self.augmentation.identity(),
-            "mean": list(self.mean),
-            "std": list(self.std),
-        }
-
-    def with_noise(self, noise: LabelNoise) -> ImageDataset:
-        """Gives the same rows and ids under noisy labels, with the clean labels and the corruption mask beside them."""
-        if self.corrupted is not None:
-            raise MethodError(f"{self.name} already has noisy labels. Apply label noise to clean data.")
-        noisy, mask = noise.apply(self.labels, len(self.classes))
-        settings = {**self.settings, "noise": noise.identity()}
-        return replace(self, labels=noisy, clean_labels=self.labels, corrupted=mask, settings=settings)
-
-    def __repr__(self) -> str:
-        channels, height, width = self.shape
-        noise = "" if self.corrupted is None else f", {int(self.corrupted.sum())} labels changed"
-        return f"{self.name}: {len(self)} images {height}×{width}×{channels}, {len(self.classes)} classes{noise}"
+def refuse_labels_out_of_range(name: str, labels: np.ndarray, count: int) -> None:
+    """Raises DataError for a label that none of `count` classes has; `name` begins the message."""
+    if labels.min() < 0 or labels.max() >= count:
+        row = int(np.flatnonzero((labels < 0) | (labels >= count))[0])
+        raise DataError(
+            f"{name}: label {labels[row]} of row {row} is out of range, because there are {count} classes "
+            f"(0 to {count - 1}). Correct that label or name all classes."
+        )
 
 
 def fingerprint(reader: str, split: str, parts: Iterable[np.ndarray | bytes | str | Path]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -10,9 +11,13 @@ from typing import ClassVar
 import numpy as np
 
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import AbstractImages, ImageDataset
+from paredown.data.encoded import Files
 from paredown.data.images import decode
-from paredown.data.source import PART_WORDS, AbstractSource, choose_part, held_out
+from paredown.data.source import AbstractSource, choose_part, held_out
+from paredown.data.squares import Square
+from paredown.data.stored_images import StoredImages, refuse_no_size, stored_images
+from paredown.data.tables import PART_WORDS
 from paredown.errors import DataError, MethodError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
@@ -23,12 +28,15 @@ class Folder(AbstractSource):
     """Images from `path/class/…` or, with parts, `path/train/class/…` and `path/test/class/…` (or val).
 
     Classes are the sub-folders by name; rows are the files by path. Without a folder for testing, a fifth of each
-    class is held out.
+    class is held out. Images are read into memory; those that would take more than half of it are refused, and
+    `stored` leaves them in their files instead, to be decoded when they are read. A pool of stored images is known by
+    the paths and the sizes of its files, since hashing the content of millions would read all of it.
 
     Args:
         path: the folder.
         split: train, test, or another part of the folder; "all" for a folder without parts.
         size: side of the square to which each image is brought; None wants images of one size.
+        stored: leave the images in their files; needs a size.
         noise: label noise for the training rows.
     """
 
@@ -37,15 +45,41 @@ class Folder(AbstractSource):
     path: str
     split: str = "train"
     size: int | None = None
+    stored: bool = False
     noise: LabelNoise | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise MethodError(f"Folder(size={self.size}): images need a side of at least one pixel.")
+        refuse_no_size(self, self.size, self.stored)
 
-    def read(self, workers: int) -> ImageDataset:
+    def read(self, workers: int) -> AbstractImages:
         root = Path(self.path).expanduser()
-        return read_folders(self, root, workers, stem=root.resolve().name, size=self.size)
+        stem = root.resolve().name
+        if self.stored and self.size:
+            return stored_folders(self, root, square=Square(self.size, self.size, "bicubic"), stem=stem)
+        return read_folders(self, root, workers, stem=stem, size=self.size)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The image files of a split.
+
+    Args:
+        names: paths below the folder.
+        sizes: bytes of each file.
+        labels: the class of each, int64 (N,).
+        classes: their names.
+        part: which part was found.
+        held_out: whether the split is a share of it.
+    """
+
+    names: list[str]
+    sizes: list[int]
+    labels: np.ndarray
+    classes: list[str]
+    part: str
+    held_out: bool
 
 
 def read_folders(
@@ -70,6 +104,43 @@ def read_folders(
         official: the classes that a published data set has, in parts that nothing stands in for; None takes what
             there is.
     """
+    found = find_images(source, root, joined=joined, official=official)
+    rows = held_out(found.labels, source.split) if found.held_out else np.arange(len(found.labels))
+    names = [found.names[row] for row in rows]
+    images = decode(
+        len(names),
+        lambda position: (root / names[position]).read_bytes(),
+        called=lambda position: names[position],
+        where=source.where,
+        size=size,
+        workers=workers,
+    )
+    stored = [part for name in found.names for part in (name, root / name)]
+    return source.dataset(
+        images, found.labels[rows], found.classes,
+        reader="folder", parts=stored, stem=stem, part=source.split if found.held_out else found.part,
+        held_out=found.held_out, paths=names,
+    )  # fmt: skip
+
+
+def stored_folders(
+    source: AbstractSource, root: Path, *, square: Square, stem: str, official: Sequence[str] | None = None
+) -> StoredImages:
+    """Gives the split of a source whose images stay in their files; see `read_folders`."""
+    found = find_images(source, root, official=official)
+    return stored_images(
+        source, Files(source.where, root, tuple(found.names)), found.labels, found.classes,
+        square=square, parts=["\n".join(found.names), np.array(found.sizes, np.int64)], stem=stem,
+        part=source.split if found.held_out else found.part,
+        rows=held_out(found.labels, source.split) if found.held_out else None, held_out=found.held_out,
+        paths=found.names,
+    )  # fmt: skip
+
+
+def find_images(
+    source: AbstractSource, root: Path, *, joined: Sequence[str] = (), official: Sequence[str] | None = None
+) -> Found:
+    """Finds the image files of a split and their labels, without reading one; see `read_folders`."""
     where = source.where
     if not root.is_dir():
         raise DataError(
@@ -83,7 +154,7 @@ def read_folders(
         raise DataError(
             f"{where}: {folder.name} has no sub-folders. Put the images of each class into a folder of its own."
         )
-    files: list[Path] = []
+    files: list[tuple[str, int]] = []
     labels: list[int] = []
     for folder in folders:
         strange = sorted(set(_classes(folder)) - set(classes))
@@ -98,26 +169,11 @@ def read_folders(
                 raise DataError(
                     f"{where}: class '{name}' has no images in {folder.name}. Add some, or remove that folder."
                 )
-            files.extend(found)
+            below = (folder / name).relative_to(root).as_posix()
+            files.extend((f"{below}/{file}", size) for file, size in found)
             labels.extend([number] * len(found))
-    numbers = np.array(labels, dtype=np.int64)
-    rows = held_out(numbers, source.split) if share else np.arange(len(numbers))
-    chosen = [files[row] for row in rows]
-    names = [file.relative_to(root).as_posix() for file in files]
-    images = decode(
-        len(chosen),
-        lambda position: chosen[position].read_bytes(),
-        called=lambda position: chosen[position].relative_to(root).as_posix(),
-        where=where,
-        size=size,
-        workers=workers,
-    )
-    stored = [part for pair in zip(names, files, strict=True) for part in pair]
-    return source.dataset(
-        images, numbers[rows], classes,
-        reader="folder", parts=stored, stem=stem, part=source.split if share else part, held_out=share,
-        paths=[names[row] for row in rows],
-    )  # fmt: skip
+    names, sizes = ([file[column] for file in files] for column in (0, 1))
+    return Found(names, sizes, np.array(labels, dtype=np.int64), classes, part, share)  # type: ignore[arg-type]
 
 
 def find_parts(root: Path) -> dict[str, Path]:
@@ -135,8 +191,19 @@ def _classes(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    return sorted(files, key=lambda file: file.relative_to(folder).as_posix())
+def _images(folder: Path) -> list[tuple[str, int]]:
+    """Gives the path below the folder, and the bytes, of each image file in it or further down, by path."""
+    return sorted(_below(str(folder), "")) if folder.is_dir() else []
+
+
+def _below(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    # Over millions of files, a path object for each would take longer than all the rest.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path, f"{prefix}{entry.name}/")
+            elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and not entry.name.startswith("."):  # noqa: PTH122
+                try:
+                    yield f"{prefix}{entry.name}", entry.stat().st_size
+                except OSError:  # a link that leads nowhere: whoever reads the image says so
+                    yield f"{prefix}{entry.name}", 0

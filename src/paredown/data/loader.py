@@ -13,6 +13,7 @@ from paredown import rng
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import ImageDataset
 
+WHOLE = slice(None)
 GPU_SHARE = 0.5  # of the free memory of a GPU that images may take; larger data stay in host memory
 
 
@@ -61,12 +62,15 @@ class AbstractInputs(ABC):
             seed: of what it draws; the same seed and positions give the same examples.
         """
 
-    def ahead(self, parts: Iterable[tuple[np.ndarray, int]], augmentation: Augmentation | None) -> Iterator[Tensor]:
+    def ahead(
+        self, parts: Iterable[tuple[np.ndarray, int]], augmentation: Augmentation | None, share: slice = WHOLE
+    ) -> Iterator[Tensor]:
         """Gives the augmented examples of batches that are known beforehand; whoever decodes can begin early.
 
         Args:
             parts: positions and seed of each batch.
             augmentation: as in `augmented`.
+            share: which examples of a batch will be looked at; the others may hold anything, and need not be decoded.
         """
         return (self.augmented(positions, augmentation, seed) for positions, seed in parts)
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from paredown.data.corrupt import LabelNoise
 from paredown.data.dataset import ImageDataset
-from paredown.data.source import PART_WORDS, AbstractSource, choose_part, held_out
+from paredown.data.source import AbstractSource, choose_part, held_out
+from paredown.data.tables import PART_WORDS
 from paredown.errors import DataError
 
 IMAGE_WORDS = ("images", "image", "x", "data", "img", "imgs")

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import AbstractImages, ImageDataset
+from paredown.data.encoded import TableRows
 from paredown.data.images import decode
-from paredown.data.source import PART_WORDS, AbstractSource, choose_part, held_out
-from paredown.errors import DataError, MethodError, did_you_mean
+from paredown.data.source import AbstractSource, choose_part, held_out
+from paredown.data.squares import Square
+from paredown.data.stored_images import StoredImages, refuse_no_size, stored_images
+from paredown.data.tables import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    Tables,
+    check_shards,
+    find_column,
+    find_parts,
+    read_labels,
+)
+from paredown.errors import DataError, MethodError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-IMAGE_COLUMNS = ("image", "img", "images", "picture", "jpg", "png", "bytes")
-LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "class", "y", "cls")
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,9 @@ class Parquet(AbstractSource):
 
     In a folder, shards belong to the part that their name or sub-folder begins with (`train-00000-of-00005.parquet`,
     `test/0000.parquet`) and are read in the order of their names. A single file is all there is. Data without a test
-    part give up a fifth of each class.
+    part give up a fifth of each class. Images are read into memory; those that would take more than half of it are
+    refused, and `stored` leaves them in their tables instead, to be decoded when they are read. A pool of stored images
+    is known by the footers of its files, which hold the sizes and statistics of all columns, and by its labels.
 
     Args:
         path: a file or a folder.
@@ -39,6 +47,8 @@ class Parquet(AbstractSource):
         image_column: where the images are; None takes the first column with a usual name.
         label_column: likewise for the labels.
         size: side of the square to which each image is brought; None wants images of one size.
+        stored: leave the images in their tables; needs a size. Training in a shuffled order reads a whole row group for
+            nearly every image: a folder of image files is faster.
         noise: label noise for the training rows.
     """
 
@@ -49,18 +59,60 @@ class Parquet(AbstractSource):
     image_column: str | None = None
     label_column: str | None = None
     size: int | None = None
+    stored: bool = False
     noise: LabelNoise | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:
             raise MethodError(f"Parquet(size={self.size}): images need a side of at least one pixel.")
+        refuse_no_size(self, self.size, self.stored)
 
-    def read(self, workers: int) -> ImageDataset:
+    def read(self, workers: int) -> AbstractImages:
         path = Path(self.path).expanduser()
         stem = path.stem if path.is_file() else path.resolve().name
-        return read_tables(
-            self, path, workers, stem=stem, size=self.size, columns=(self.image_column, self.label_column)
-        )
+        columns = self.image_column, self.label_column
+        if self.stored and self.size:
+            return stored_tables(self, path, square=Square(self.size, self.size, "bicubic"), stem=stem, columns=columns)
+        return read_tables(self, path, workers, stem=stem, size=self.size, columns=columns)
+
+
+class Found(NamedTuple):
+    """The rows of a split: where their images are, their labels, and which rows the split takes."""
+
+    files: list[Path]
+    image_column: str
+    image_type: pa.DataType
+    labels: np.ndarray
+    classes: list[str]
+    rows: np.ndarray
+    part: str
+    held_out: bool
+
+
+def find_rows(
+    source: AbstractSource,
+    path: Path,
+    tables: Tables,
+    *,
+    columns: tuple[str | None, str | None] = (None, None),
+    classes: Sequence[str] | None = None,
+    official: bool = False,
+) -> Found:
+    """Finds the rows of a split and their labels, without reading an image; see `read_tables`."""
+    where = source.where
+    parts = find_parts(where, path)
+    part, files, share = choose_part(source, parts, official=official)
+    check_shards(where, files)
+    schema = tables.schema(files[0])
+    image_column = find_column(where, schema.names, columns[0], IMAGE_COLUMNS, "image")
+    label_column = find_column(where, schema.names, columns[1], LABEL_COLUMNS, "label")
+    numbers, named = read_labels(tables, parts, files, label_column, classes)
+    source.check_labels(numbers, named, part)
+    if not len(numbers):
+        raise DataError(f"{where}: there are no rows in {part}.")
+    rows = held_out(numbers, source.split) if share else np.arange(len(numbers))
+    kind = schema.field(image_column).type
+    return Found(files, image_column, kind, numbers, named, rows, source.split if share else part, share)
 
 
 def read_tables(
@@ -87,29 +139,15 @@ def read_tables(
         official: as in `choose_part`.
     """
     where = source.where
-    parts = find_parts(where, path)
-    part, files, share = choose_part(source, parts, official=official)
-    _check_shards(where, files)
-    schema = _opened(where, files[0]).schema_arrow
-    image_column = _column(where, schema.names, columns[0], IMAGE_COLUMNS, "image")
-    label_column = _column(where, schema.names, columns[1], LABEL_COLUMNS, "label")
-
-    labels = _column_values(where, files, label_column)
-    if classes is None:
-        classes = _class_names(schema, label_column) or _seen_classes(where, parts, label_column, labels)
-    numbers = _numbers(where, files, label_column, labels, classes)
-    source.check_labels(numbers, classes, part)
-    rows = held_out(numbers, source.split) if share else np.arange(len(numbers))
-
+    tables = Tables(where)
+    found = find_rows(source, path, tables, columns=columns, classes=classes, official=official)
+    files, image_column, rows = found.files, found.image_column, found.rows
     stored: list[bytes | None] = []
     origin: list[tuple[Path, int]] = []
     for file in files:
-        column = _table(where, file, [image_column]).column(0)
-        values = _bytes(where, image_column, column)
+        values = _bytes(where, image_column, tables.column(file, image_column))
         stored.extend(values)
         origin.extend((file, row) for row in range(len(values)))
-    if not stored:
-        raise DataError(f"{where}: there are no rows in {part}.")
 
     def encoded(position: int) -> bytes:
         content = stored[rows[position]]
@@ -123,122 +161,34 @@ def read_tables(
 
     images = decode(len(rows), encoded, called=called, where=where, size=size, workers=workers)
     return source.dataset(
-        images, numbers[rows], classes,
-        reader="parquet", parts=files, stem=stem, part=source.split if share else part, held_out=share,
+        images, found.labels[rows], found.classes,
+        reader="parquet", parts=files, stem=stem, part=found.part, held_out=found.held_out,
     )  # fmt: skip
 
 
-def find_parts(where: str, path: Path) -> dict[str, list[Path]]:
-    """Gives the Parquet files of each part, in the order of their names; one part "all" when no name tells a part."""
-    if path.is_file():
-        return {"all": [path]}
-    if not path.is_dir():
-        raise DataError(f"{where}: there is no such file or folder. Give a .parquet file or a folder of them.")
-    files = sorted(path.rglob("*.parquet"), key=lambda file: file.relative_to(path).as_posix())
-    if not files:
-        raise DataError(f"{where}: the folder holds no .parquet file.")
-    parts: dict[str, list[Path]] = {}
-    for file in files:
-        words = [re.split(r"[-_.\d]", name.lower())[0] for name in (file.name, *file.relative_to(path).parts[:-1])]
-        for part, known in PART_WORDS.items():
-            if any(word in known for word in words):
-                parts.setdefault(part, []).append(file)
-                break
-    return parts or {"all": files}
-
-
-def _check_shards(where: str, files: Sequence[Path]) -> None:
-    numbered = [match for file in files if (match := SHARD.search(file.stem))]
-    if numbered and len(numbered) == len(files):
-        total = int(numbered[0][2])
-        missing = sorted(set(range(total)) - {int(match[1]) for match in numbered})
-        if missing:
-            raise DataError(
-                f"{where}: shard {missing[0]:05d} of {total} is missing, and ids count through all of them. Add it."
-            )
-
-
-def _opened(where: str, file: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{where}: {file.name} is truncated or is no Parquet file ({_first_line(error)}). Copy it again."
-        ) from error
-
-
-def _table(where: str, file: Path, columns: list[str]) -> pa.Table:
+def stored_tables(
+    source: AbstractSource,
+    path: Path,
+    *,
+    square: Square,
+    stem: str,
+    columns: tuple[str | None, str | None] = (None, None),
+    official: bool = False,
+) -> StoredImages:
+    """Gives the split of a source whose images stay in their tables; see `read_tables`."""
     import pyarrow as pa
 
-    opened = _opened(where, file)
-    absent = [name for name in columns if name not in opened.schema_arrow.names]
-    if absent:
-        raise DataError(f"{where}: {file.name} has no column '{absent[0]}', which the other files have.")
-    try:
-        return opened.read(columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{where}: {file.name} is damaged ({_first_line(error)}). Copy it again.") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-
-
-def _column(where: str, names: Sequence[str], asked: str | None, usual: Sequence[str], what: str) -> str:
-    if asked is not None:
-        if asked not in names:
-            has = f" It has: {', '.join(names)}."
-            raise DataError(f"{where}: there is no column '{asked}'.{did_you_mean(asked, names) or has}")
-        return asked
-    found = next((name for name in usual if name in names), None)
-    if found is None:
-        raise DataError(
-            f"{where}: none of the columns ({', '.join(names)}) is called like {what}s. "
-            f"Set {what}_column to the one that holds them."
-        )
-    return found
-
-
-def _column_values(where: str, files: Sequence[Path], column: str) -> list[Any]:
-    return [value for file in files for value in _table(where, file, [column]).column(0).to_pylist()]
-
-
-def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
-    """Gives the class names that Hugging Face writes into the metadata, if they are there."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        names = features[column]["names"]
-        return [str(name) for name in names]
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _seen_classes(where: str, parts: dict[str, list[Path]], column: str, labels: list[Any]) -> list[str]:
-    """Gives classes from the labels of every part, so that a part which lacks one numbers the rest alike."""
-    every = [value for files in parts.values() for value in _column_values(where, files, column)]
-    if any(isinstance(value, str) for value in labels):
-        return sorted({str(value) for value in every if value is not None})
-    whole = [value for value in every if isinstance(value, int)]
-    return [str(number) for number in range(max(whole, default=0) + 1)]
-
-
-def _numbers(where: str, files: Sequence[Path], column: str, labels: list[Any], classes: Sequence[str]) -> np.ndarray:
-    if labels and all(value is None or (type(value) is int and value == -1) for value in labels):
-        raise DataError(
-            f"{where}: {files[0].name} has no labels (column '{column}' is empty or -1 throughout). "
-            "Use a labelled split."
-        )
-    wrong = next((row for row, value in enumerate(labels) if not isinstance(value, int | str)), None)
-    if wrong is not None:
-        raise DataError(
-            f"{where}: the label of row {wrong} is {labels[wrong]!r} in column '{column}', "
-            "and a whole number or text is needed."
-        )
-    number = {name: index for index, name in enumerate(classes)}
-    return np.array([number.get(value, -1) if isinstance(value, str) else int(value) for value in labels], np.int64)
+    where = source.where
+    found = find_rows(source, path, Tables(where), columns=columns, official=official)
+    struct = pa.types.is_struct(found.image_type)
+    if not struct:
+        _bytes(where, found.image_column, pa.chunked_array([], found.image_type))  # refuses a column of anything else
+    encoded = TableRows(where, tuple(found.files), f"{found.image_column}.bytes" if struct else found.image_column)
+    return stored_images(
+        source, encoded, found.labels, found.classes,
+        square=square, parts=[*encoded.footers(), found.labels], stem=stem, part=found.part, rows=found.rows,
+        held_out=found.held_out,
+    )  # fmt: skip
 
 
 def _bytes(where: str, name: str, column: pa.ChunkedArray) -> list[bytes | None]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from paredown.artifacts.ids import ExampleIds, Pool
-from paredown.data.dataset import ImageDataset, fingerprint
+from paredown.data.dataset import AbstractDataset, ImageDataset, fingerprint
 from paredown.errors import DataError
 
 
-def pooled(datasets: Sequence[ImageDataset]) -> ImageDataset:
+def pooled(datasets: Sequence[AbstractDataset]) -> AbstractDataset:
     """Gives the concatenation of data sets; the first says how pixels are normalised and augmented.
 
     Args:
@@ -22,9 +22,19 @@ def pooled(datasets: Sequence[ImageDataset]) -> ImageDataset:
     """
     if not datasets:
         raise DataError("A pool needs at least one data set, and the list is empty.")
-    first = datasets[0]
     if len(datasets) == 1:
-        return first
+        return datasets[0]
+    other_kind = next((data for data in datasets if not isinstance(data, ImageDataset)), None)
+    if other_kind is not None:
+        raise DataError(
+            f"{other_kind.name} cannot be part of a pool, because only images in memory can. Open it by itself, or "
+            "without stored=true."
+        )
+    return _of_images([data for data in datasets if isinstance(data, ImageDataset)])
+
+
+def _of_images(datasets: Sequence[ImageDataset]) -> ImageDataset:
+    first = datasets[0]
     for other in datasets[1:]:
         if other.shape != first.shape:
             raise DataError(

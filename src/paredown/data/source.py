@@ -13,8 +13,10 @@ from paredown import catalog, rng
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractDataset, ImageDataset, fingerprint, pixel_statistics
+from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset, fingerprint, pixel_statistics
+from paredown.data.metadata import is_pool
 from paredown.data.pool import pooled
+from paredown.data.tables import SUFFIXES, holds_text
 from paredown.errors import DataError, did_you_mean
 from paredown.method import Method, build
 
@@ -22,12 +24,6 @@ Part = TypeVar("Part")
 
 HELD_OUT = 0.2
 """Share of each class that is the test part of data that have none."""
-
-PART_WORDS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
 
 
 class AbstractSource(Method):
@@ -38,6 +34,8 @@ class AbstractSource(Method):
     """
 
     kind: ClassVar[str] = "data"
+    noun: ClassVar[str] = "images"
+    """What one example is, in the plural, as far as that is known before anything is read."""
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
     """The splits there are; empty where they stand in the files, so that only reading shows them."""
     standard: ClassVar[Augmentation | None] = None
@@ -49,11 +47,11 @@ class AbstractSource(Method):
     noise: LabelNoise | None
 
     @abstractmethod
-    def read(self, workers: int) -> ImageDataset:
+    def read(self, workers: int) -> AbstractDataset:
         """Reads the asked split with its clean labels."""
 
-    def load(self, *, workers: int = 0) -> ImageDataset:
-        """Gives the images of the asked split, with label noise where it was asked for.
+    def load(self, *, workers: int = 0) -> AbstractDataset:
+        """Gives the examples of the asked split, with label noise where it was asked for.
 
         Args:
             workers: threads that decode compressed images; 0 takes as many as there are processors, up to eight.
@@ -69,7 +67,10 @@ class AbstractSource(Method):
                 "accuracy is measured on true ones. Drop noise here."
             )
         data = self.read(workers)
-        return data if self.noise is None else data.with_noise(self.noise)
+        if self.noise is None:
+            return data
+        assert isinstance(data, LearnableDataset), "only sources of labelled data have noise"
+        return data.with_noise(self.noise)
 
     @property
     def where(self) -> str:
@@ -112,7 +113,6 @@ class AbstractSource(Method):
             paths: where each image lies, for image files.
         """
         part = part or self.split
-        name = f"{stem or self.name}:{part}"
         if len(labels) == 0:
             raise DataError(f"{self.where}: there are no images in {part}.")
         if len(images) != len(labels):
@@ -121,16 +121,30 @@ class AbstractSource(Method):
                 "Give one label for each image."
             )
         self.check_labels(labels, classes, part)
-        asked = f"{part}, {HELD_OUT} held out" if held_out and self.split != "all" else part
-        pool = Pool((name,), len(images), fingerprint(reader, asked, parts))
         mean, std = self.normalisation or pixel_statistics(images)
         augmentation = self.standard or usual_augmentation(images.shape)
-        settings = {key: value for key, value in self.identity().items() if key not in ("path", "noise")}
-        ids = ExampleIds.of_pool(pool)
         return ImageDataset(
-            name, images, labels, tuple(classes), ids, mean, std, augmentation,
-            paths=None if paths is None else tuple(paths), settings={"source": settings},
+            images=images, labels=labels, classes=tuple(classes), mean=mean, std=std, augmentation=augmentation,
+            paths=None if paths is None else tuple(paths),
+            **self.identified(len(images), reader=reader, parts=parts, stem=stem, part=part, held_out=held_out),
         )  # fmt: skip
+
+    def identified(
+        self,
+        count: int,
+        *,
+        reader: str,
+        parts: Iterable[np.ndarray | bytes | str | Path],
+        stem: str,
+        part: str,
+        held_out: bool,
+    ) -> dict[str, Any]:
+        """Gives name, ids and settings of a data set: the fields that every kind has. See `dataset`."""
+        name = f"{stem or self.name}:{part}"
+        asked = f"{part}, {HELD_OUT} held out" if held_out and self.split != "all" else part
+        settings = {key: value for key, value in self.identity().items() if key not in ("path", "noise")}
+        pool = Pool((name,), count, fingerprint(reader, asked, parts))
+        return {"name": name, "ids": ExampleIds.of_pool(pool), "settings": {"source": settings}}
 
     def check_labels(self, labels: np.ndarray, classes: Sequence[str], part: str) -> None:
         """Refuses labels that no class has and, where one learns from them, classes that no label has."""
@@ -212,8 +226,9 @@ def open_data(
 
     Args:
         data: a catalog name (`cifar10`); a path (a folder of classes, an `.npz` file, a Parquet file or folder, a
-            folder of IDX, CIFAR, SVHN or CINIC files); a mapping of name and fields; a source; a data set, which is
-            given back; or a list of these, which makes one pool.
+            folder of IDX, CIFAR, SVHN or CINIC files, sentences in Parquet, JSON lines or CSV, the files of a DataComp
+            pool); a mapping of name and fields; a source; a data set, which is given back; or a list of these, which
+            makes one pool.
         workers: threads that decode compressed images; 0 takes as many as there are processors, up to eight.
         fields: settings of the source, such as `split="test"`.
 
@@ -229,7 +244,7 @@ def open_data(
         return data
     if isinstance(data, Sequence) and not isinstance(data, str):
         parts = [open_data(part, workers=workers, **fields) for part in data]
-        return pooled([part for part in parts if isinstance(part, ImageDataset)])
+        return pooled(parts)
     return find_source(data, **fields).load(workers=workers)
 
 
@@ -257,13 +272,19 @@ def find_source(data: str | Path | Mapping[str, Any] | AbstractSource, **fields:
 def _reader_of(path: Path) -> str:
     """Gives the name of the source that reads a path, by the names of the files there."""
     if path.is_file():
-        reader = {".npz": "npz", ".parquet": "parquet"}.get(path.suffix.lower())
+        suffix = path.suffix.lower()
+        if suffix == ".parquet":
+            return "sentences" if holds_text(path) else "parquet"
+        reader = "npz" if suffix == ".npz" else "sentences" if suffix in SUFFIXES else None
         if reader is None:
             raise DataError(
                 f"Data '{path}': a file of type '{path.suffix}' is none of those that are read. "
-                "Give an .npz file, a .parquet file, or a folder with one sub-folder of images for each class."
+                "Give an .npz, .parquet, .jsonl or .csv file, or a folder with one sub-folder of images for each class."
             )
         return reader
+    if is_pool(path):  # before the tables of text, which captions would make it one of
+        return "datacomp"
+    # A folder of images may have tables beside it, so of the tables only those of examples come before it.
     signs = (
         ("parquet", ("*.parquet", "*/*.parquet", "*/*/*.parquet")),
         ("idx", ("*-images-idx3-ubyte*", "raw/*-images-idx3-ubyte*")),
@@ -271,12 +292,16 @@ def _reader_of(path: Path) -> str:
         ("cifar100", ("train.bin", "meta")),
         ("svhn", ("train_32x32.mat", "test_32x32.mat")),
         ("cinic10", ("X_train.npy",)),
+        ("sentences", ("*.jsonl", "*.arrow", "*/*.arrow")),
         ("folder", ("*/",)),
+        ("sentences", ("*.csv", "*.tsv", "*.json")),
     )
     for reader, patterns in signs:
-        if any(True for pattern in patterns for _ in path.glob(pattern)):
-            return reader
+        first = next((file for pattern in patterns for file in path.glob(pattern)), None)
+        if first is not None:
+            return "sentences" if reader == "parquet" and holds_text(first) else reader
     raise DataError(
         f"Data '{path}': nothing in this folder can be read. "
-        "It should hold one sub-folder of images for each class, Parquet files, or IDX, CIFAR, SVHN or CINIC files."
+        "It should hold one sub-folder of images for each class, Parquet files, tables of text, or IDX, CIFAR, SVHN or "
+        "CINIC files."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,8 +11,11 @@ import numpy as np
 from paredown import rng
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import AbstractImages
+from paredown.data.encoded import Held
 from paredown.data.source import AbstractSource
+from paredown.data.squares import Square
+from paredown.data.stored_images import stored_images
 from paredown.errors import MethodError
 
 
@@ -31,6 +35,7 @@ class Synthetic(AbstractSource):
         spread: standard deviation of the pixel noise, in units of the prototypes'; 0 makes all examples of a class
             equal.
         seed: of prototypes and noise.
+        stored: keep each image encoded, as PNG, and decode it when it is read, as it is done with millions of files.
         noise: label noise for the training rows.
     """
 
@@ -43,6 +48,7 @@ class Synthetic(AbstractSource):
     channels: Literal[1, 3] = 3
     spread: float = 1.0
     seed: int = 0
+    stored: bool = False
     noise: LabelNoise | None = None
 
     def __post_init__(self) -> None:
@@ -50,7 +56,7 @@ class Synthetic(AbstractSource):
             if getattr(self, name) < least:
                 raise MethodError(f"Synthetic({name}={getattr(self, name)}): at least {least} is needed.")
 
-    def read(self, workers: int) -> ImageDataset:
+    def read(self, workers: int) -> AbstractImages:
         shape = (self.classes, 4, 4, self.channels)
         grids = rng.stream(self.seed, "synthetic", "prototypes").standard_normal(shape)
         cells = np.arange(self.size) * 4 // self.size
@@ -61,4 +67,19 @@ class Synthetic(AbstractSource):
         pixels = 128 + 40 * (grids[:, cells][:, :, cells][labels] + self.spread * scatter)
         images = np.clip(np.round(pixels), 0, 255).astype(np.uint8)
         names = [f"class {number}" for number in range(self.classes)]
+        if self.stored:
+            square = Square(self.size, self.size)
+            return stored_images(
+                self, Held(tuple(map(encoded, images))), labels, names,
+                square=square, parts=[images, labels], stem="", part=self.split,
+            )  # fmt: skip
         return self.dataset(images, labels, names, reader="synthetic", parts=[images, labels])
+
+
+def encoded(image: np.ndarray) -> bytes:
+    """Gives an image, uint8 (H, W, C), as PNG."""
+    from PIL import Image as pillow
+
+    file = io.BytesIO()
+    pillow.fromarray(image.squeeze()).save(file, "PNG")
+    return file.getvalue()

@@ -49,8 +49,8 @@ def assemble(
                 bar.move(done)
         whole: np.ndarray | Rows = np.concatenate(parts)
     else:
-        ids.write_keys(folder / "ids.safetensors")
         writer = ShardWriter(folder, total=len(ids))
+        ids.write_keys(folder / "ids.safetensors")
         with bar:
             if writer.done < len(ids):
                 for block in produce(writer.done):

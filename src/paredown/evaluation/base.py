@@ -82,6 +82,8 @@ def measured(
         MethodError: a probe of networks meets a selection or the other way round, or something it needs is lacking.
     """
     rows: list[Row] = []
+    # Once each: a choice in which chance plays no part is the same for every seed.
+    subjects = list({subject.digest(): subject for subject in subjects}.values())
     selections = [subject for subject in subjects if isinstance(subject, Selection)]
     for subject in subjects:
         figures: list[Mapping[str, Any]] = []

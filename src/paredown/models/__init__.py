@@ -12,9 +12,11 @@ from paredown.models.build import (
     save,
 )
 from paredown.models.convnet import ConvNet, SimpleCnn
-from paredown.models.resnet import PreActResNet18, ResNet18, ResNet50
+from paredown.models.pretrained import Pretrained
+from paredown.models.resnet import PreActResNet18, ResNet18, ResNet34, ResNet50
 from paredown.models.small import SmallResNet
 from paredown.models.taps import features, last_linear
+from paredown.models.transformer import Transformer
 
 __all__ = [
     "AbstractModel",
@@ -23,10 +25,13 @@ __all__ = [
     "Factory",
     "Network",
     "PreActResNet18",
+    "Pretrained",
     "ResNet18",
+    "ResNet34",
     "ResNet50",
     "SimpleCnn",
     "SmallResNet",
+    "Transformer",
     "checkpoint_of",
     "features",
     "inputs",

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.catalog import find
-from paredown.data.dataset import ImageDataset, LearnableDataset
+from paredown.data.dataset import AbstractImages, ImageDataset, LearnableDataset
 from paredown.data.loader import AbstractInputs, OnDevice
+from paredown.data.stored_images import StoredImages
+from paredown.data.streaming import Streamed
 from paredown.errors import ArtifactError, MethodError, did_you_mean
 from paredown.method import Method, build
 from paredown.rng import key
@@ -36,13 +38,15 @@ class AbstractModel(Method):
     kind: ClassVar[str] = "model"
     takes: ClassVar[str] = "images"
     """The noun of the data that it learns from."""
+    usual: ClassVar[Mapping[str, Any]] = {}
+    """Settings of a training that suit it better than those of `Training`; `pare down` begins with them."""
 
     @abstractmethod
-    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        """Gives a freshly initialised network that turns normalised images into logits.
+    def build(self, shape: Any, classes: int) -> nn.Module:
+        """Gives a freshly initialised network that turns normalised images, or tokens, into logits.
 
         Args:
-            shape: channels, height and width of one image.
+            shape: channels, height and width of one image; how many sentences an example has, for text.
             classes: number of logits.
         """
 
@@ -53,7 +57,7 @@ class AbstractModel(Method):
             MethodError: the model takes something else.
         """
         self.refuse_other_data(data)
-        assert isinstance(data, ImageDataset)
+        assert isinstance(data, AbstractImages)
         return network(self, data.shape, len(data.classes), mean=data.mean, std=data.std, seed=seed)
 
     def empty(self, checkpoint: Checkpoint) -> AbstractNetwork:
@@ -186,11 +190,13 @@ def inputs(module: nn.Module, data: LearnableDataset, *, workers: int = 0) -> Ab
 
 
 def on_device(data: LearnableDataset, device: torch.device, workers: int) -> AbstractInputs:
-    """Gives images on a device.
+    """Gives images on a device; those that stay encoded are decoded ahead, by `workers` threads.
 
     Raises:
         MethodError: the data are not images.
     """
+    if isinstance(data, StoredImages):
+        return Streamed(data, device, workers)
     if not isinstance(data, ImageDataset):
         raise MethodError(f"The network takes images, and {data.name} has {data.noun}. Use a model for {data.noun}.")
     return OnDevice(data, device)
@@ -273,8 +279,8 @@ def refuse_other_form(checkpoint: Checkpoint, data: LearnableDataset) -> None:
     """Raises MethodError unless the checkpoint's network takes the data's examples and knows its classes."""
     if (checkpoint.shape, checkpoint.classes) != (data.shape, len(data.classes)):
         raise MethodError(
-            f"The network takes {form_of(checkpoint.shape)} in {checkpoint.classes} classes, and {data.name} has {data.form} "
-            f"in {len(data.classes)} classes. Use the data that it was trained for."
+            f"The network takes {form_of(checkpoint.shape)} in {checkpoint.classes} classes, and {data.name} has "
+            f"{data.form} in {len(data.classes)} classes. Use the data that it was trained for."
         )
 
 

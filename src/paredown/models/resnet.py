@@ -1,13 +1,16 @@
-"""Residual networks for small images: a 3x3 stem at full resolution, no early pooling.
+"""Residual networks, for small images and for large ones.
 
-ResNet-18 and -50 (He et al., "Deep residual learning", CVPR 2016) in the form that data diet used: blocks that end in
-a rectifier, a projection only where shapes differ, the stride of a bottleneck on its 3x3 convolution. PreAct ResNet-18
-(He et al., "Identity mappings", ECCV 2016) normalises and rectifies before each convolution.
+ResNet-18, -34 and -50 (He et al., "Deep residual learning", CVPR 2016): blocks that end in a rectifier, a projection
+only where shapes differ, the stride of a bottleneck on its 3x3 convolution. The small stem is a 3x3 convolution at full
+resolution, without pooling, as data diet used it; the large one is the paper's, for images of ImageNet's size: a 7x7
+convolution and a maximum that together quarter the image. PreAct ResNet-18 (He et al., "Identity mappings", ECCV 2016)
+normalises and rectifies before each convolution.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +18,8 @@ from torch import Tensor, nn
 from paredown.errors import MethodError
 from paredown.models.build import AbstractModel
 from paredown.models.layers import Initialisation, Padding, conv3x3, initialise, pad3x3
+
+Stem = Literal["small", "large"]
 
 
 class Basic(nn.Module):
@@ -98,10 +103,12 @@ class ResNet(nn.Module):
         padding: Padding,
         channels: int,
         classes: int,
+        stem: Stem = "small",
     ) -> None:
         super().__init__()
-        before = block is PreActivation
-        self.stem = conv3x3(channels, width, 1, padding)
+        before, large = block is PreActivation, stem == "large"
+        self.stem = nn.Conv2d(channels, width, 7, 2, 3, bias=False) if large else conv3x3(channels, width, 1, padding)
+        self.pool = nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         self.stem_norm = nn.Identity() if before else nn.BatchNorm2d(width)
         inputs, blocks = width, []
         for stage, count in enumerate(stages):
@@ -115,14 +122,24 @@ class ResNet(nn.Module):
         self.linear = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.maps(x).mean((2, 3)))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Gives what the last stage makes, shape (B, F, H, W), rectified."""
         out = self.stem_norm(self.stem(x))
-        out = self.blocks(F.relu(out) if self.rectify_stem else out)
-        out = out if self.rectify_stem else F.relu(self.last_norm(out))
-        return self.linear(out.mean((2, 3)))
+        out = self.blocks(self.pool(F.relu(out)) if self.rectify_stem else out)
+        return out if self.rectify_stem else F.relu(self.last_norm(out))
 
 
-def refuse_nonsense(model: AbstractModel, stages: tuple[int, ...], width: int) -> None:
-    """Raises MethodError for a network without blocks or channels."""
+def refuse_nonsense(
+    model: AbstractModel, stages: tuple[int, ...], width: int, *, stem: Stem = "small", padding: Padding = "symmetric"
+) -> None:
+    """Raises MethodError for a network without blocks or channels, or a large stem with small images' padding."""
+    if stem == "large" and padding == "same":
+        raise MethodError(
+            f"{type(model).__name__}(stem='large', padding='same'): that padding belongs to data diet's networks for "
+            "small images. Use padding='symmetric'."
+        )
     if not stages or min(stages) < 1:
         raise MethodError(
             f"{type(model).__name__}(stages={stages}): every stage needs at least one block, because it would pass "
@@ -136,32 +153,61 @@ def refuse_nonsense(model: AbstractModel, stages: tuple[int, ...], width: int) -
 
 @dataclass(frozen=True)
 class ResNet18(AbstractModel):
-    """ResNet-18 for small images: 11,173,962 parameters for 10 classes (spec: data diet's `resnet18_lowres`).
+    """ResNet-18: 11,173,962 parameters for 10 classes (data diet's `resnet18_lowres`); large, 11,689,512 for 1000.
 
     Args:
         stages: blocks in each stage; from the second on, a stage halves the image and doubles the channels.
         width: channels of the first stage.
         padding: "symmetric" as torch pads, or "same" as TensorFlow does (they differ at stride 2 on even sizes).
         init: "he" (He et al. 2015, fan-out), or "lecun" as data diet's networks began.
+        stem: "small" keeps the resolution, for images of up to 64 pixels; "large" quarters it, for those of ImageNet.
     """
 
     stages: tuple[int, ...] = (2, 2, 2, 2)
     width: int = 64
     padding: Padding = "symmetric"
     init: Initialisation = "he"
+    stem: Stem = "small"
 
     def __post_init__(self) -> None:
-        refuse_nonsense(self, self.stages, self.width)
+        refuse_nonsense(self, self.stages, self.width, stem=self.stem, padding=self.padding)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        body = ResNet(Basic, self.stages, self.width, self.padding, shape[0], classes)
+        body = ResNet(Basic, self.stages, self.width, self.padding, shape[0], classes, self.stem)
+        initialise(body, self.init)
+        return body
+
+
+@dataclass(frozen=True)
+class ResNet34(AbstractModel):
+    """ResNet-34: with the large stem 21,797,672 parameters for 1000 classes.
+
+    Args:
+        stages: blocks in each stage; from the second on, a stage halves the image and doubles the channels.
+        width: channels of the first stage.
+        padding: "symmetric" as torch pads, or "same" as TensorFlow does (they differ at stride 2 on even sizes).
+        init: "he" (He et al. 2015, fan-out), or "lecun" as data diet's networks began.
+        stem: "small" keeps the resolution, for images of up to 64 pixels; "large" quarters it, for those of ImageNet.
+    """
+
+    stages: tuple[int, ...] = (3, 4, 6, 3)
+    width: int = 64
+    padding: Padding = "symmetric"
+    init: Initialisation = "he"
+    stem: Stem = "small"
+
+    def __post_init__(self) -> None:
+        refuse_nonsense(self, self.stages, self.width, stem=self.stem, padding=self.padding)
+
+    def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
+        body = ResNet(Basic, self.stages, self.width, self.padding, shape[0], classes, self.stem)
         initialise(body, self.init)
         return body
 
 
 @dataclass(frozen=True)
 class ResNet50(AbstractModel):
-    """ResNet-50 for small images: 23,520,842 parameters for 10 classes (spec: data diet's `resnet50_lowres`).
+    """ResNet-50: 23,520,842 parameters for 10 classes (data diet's `resnet50_lowres`); large, 25,557,032 for 1000.
 
     Args:
         stages: blocks in each stage; from the second on, a stage halves the image and doubles the channels.
@@ -169,18 +215,20 @@ class ResNet50(AbstractModel):
         padding: "symmetric" as torch pads, or "same" as TensorFlow does (they differ at stride 2 on even sizes).
         init: "he" (He et al. 2015, fan-out), or "lecun" as data diet's networks began: there the last
             normalisation of each block starts at scale 0, so that every block starts as its shortcut.
+        stem: "small" keeps the resolution, for images of up to 64 pixels; "large" quarters it, for those of ImageNet.
     """
 
     stages: tuple[int, ...] = (3, 4, 6, 3)
     width: int = 64
     padding: Padding = "symmetric"
     init: Initialisation = "he"
+    stem: Stem = "small"
 
     def __post_init__(self) -> None:
-        refuse_nonsense(self, self.stages, self.width)
+        refuse_nonsense(self, self.stages, self.width, stem=self.stem, padding=self.padding)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        body = ResNet(Bottleneck, self.stages, self.width, self.padding, shape[0], classes)
+        body = ResNet(Bottleneck, self.stages, self.width, self.padding, shape[0], classes, self.stem)
         initialise(body, self.init)
         if self.init == "lecun":
             for block in body.modules():

@@ -1,7 +1,9 @@
 """Nearest neighbours: exact or approximate, in blocks, of vectors that need not fit into memory."""
 
+from paredown.neighbors.approximate import Ivf
 from paredown.neighbors.base import AbstractIndex, Neighbors
+from paredown.neighbors.codes import IvfPq
 from paredown.neighbors.exact import Exact, nearest_neighbors
 from paredown.neighbors.graph import connected
 
-__all__ = ["AbstractIndex", "Exact", "Neighbors", "connected", "nearest_neighbors"]
+__all__ = ["AbstractIndex", "Exact", "Ivf", "IvfPq", "Neighbors", "connected", "nearest_neighbors"]

@@ -1,6 +1,16 @@
 """The report: what a run found (`Findings`), and one self-contained HTML page that shows it."""
 
-from paredown.page.findings import DataMap, Findings, Kept, Outcome, Provenance, Step, Suspects
+from paredown.page.findings import (
+    DataMap,
+    Findings,
+    Kept,
+    Measure,
+    Outcome,
+    Provenance,
+    Selector,
+    Step,
+    Suspects,
+)
 from paredown.page.render import write_page
 from paredown.page.wording import headline, verdict
 
@@ -8,8 +18,10 @@ __all__ = [
     "DataMap",
     "Findings",
     "Kept",
+    "Measure",
     "Outcome",
     "Provenance",
+    "Selector",
     "Step",
     "Suspects",
     "headline",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from paredown.page.findings import CHOSEN, FULL, Arm, Findings
-from paredown.page.wording import NBSP, percent
+from paredown.page.findings import FULL, Arm, Findings, Step
+from paredown.page.wording import NBSP, joined, percent
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class StepRow:
     verb: str
     time: str
     note: str
-    for_selection: bool
+    chooses: str
     address: str
 
 
@@ -36,9 +36,15 @@ def duration(seconds: float) -> str:
 def step_rows(findings: Findings) -> list[StepRow]:
     """The steps in order."""
     return [
-        StepRow(s.name, s.verb, duration(s.seconds), "reused" if s.reused else "", s.for_selection, s.address)
+        StepRow(s.name, s.verb, duration(s.seconds), "reused" if s.reused else "", _for_whom(findings, s), s.address)
         for s in findings.steps
     ]
+
+
+def _for_whom(findings: Findings, step: Step) -> str:
+    """Whose price a step belongs to: names where selectors differ, else "all", or nothing."""
+    mine = [selector.name for selector in findings.selectors if selector.arm in step.chooses]
+    return "all" if len(mine) == len(findings.selectors) else ", ".join(mine)
 
 
 def total_words(findings: Findings) -> str:
@@ -52,23 +58,28 @@ def total_words(findings: Findings) -> str:
     return text + "."
 
 
-def selection_seconds(findings: Findings) -> float | None:
-    """Seconds of everything that choosing needed, whenever it was made; nothing when no step says so."""
-    steps = [step.seconds for step in findings.steps if step.for_selection]
+def price(findings: Findings, arm: Arm) -> float | None:
+    """Seconds of everything that a selector needed, whenever it was made; nothing when no step says so."""
+    steps = [step.seconds for step in findings.steps if arm in step.chooses]
     return sum(steps) if steps else None
 
 
 def balance(findings: Findings) -> list[str]:
     """The price of choosing against the saving of a smaller training set, in sentences."""
     sentences = []
-    price = selection_seconds(findings)
+    prices = {selector.arm: price(findings, selector.arm) for selector in findings.selectors}
+    known = {findings.name(arm): duration(seconds) for arm, seconds in prices.items() if seconds is not None}
     share = percent(findings.main.fraction, -1)
-    if price is not None:
+    if known:
+        cost = [f"{seconds} by {name}" for name, seconds in known.items()]
         sentences.append(
-            f"Choosing cost {duration(price)}: the training that the scores come from, scoring and selecting"
+            f"Choosing cost {joined(cost) if findings.several else next(iter(known.values()))}: the training that the"
+            " scores come from, scoring, embedding where it is needed, and selecting"
             " (the marked steps; what they share with the training on all of the data is counted in full)."
         )
-    full, chosen = _seconds(findings, FULL), _seconds(findings, CHOSEN)
+    # By equal steps or epochs, what is kept trains equally long whoever chose it: the dearest choice is paid back last.
+    dearest = max((seconds for seconds in prices.values() if seconds is not None), default=None)
+    full, chosen = _seconds(findings, FULL), _seconds(findings, findings.main.arm)
     if full is None or chosen is None:
         sentences.append(
             "Training times of both all of the data and the chosen are not known, so no saving is worked out."
@@ -84,7 +95,7 @@ def balance(findings: Findings) -> list[str]:
         )
     once = f"One training took {duration(chosen_time)} on the chosen {share} and {duration(full_time)} on everything."
     if findings.budget == "epochs":
-        back = _back(price, full_time - chosen_time)
+        back = _back(findings, dearest, full_time - chosen_time)
         return [*sentences, once + per_epoch, back[0].upper() + back[1:]]
     sentences.append(
         f"{once} Here every training takes the same number of steps, so a smaller set shortens none of them:"
@@ -92,18 +103,19 @@ def balance(findings: Findings) -> list[str]:
     )
     if full_epoch is not None and chosen_epoch is not None:
         saved = full_time - chosen_epoch * full_time / full_epoch
-        sentences.append("With equal epochs instead (not what was run here), " + _back(price, saved))
+        sentences.append("With equal epochs instead (not what was run here), " + _back(findings, dearest, saved))
     return sentences
 
 
-def _back(price: float | None, saved: float) -> str:
+def _back(findings: Findings, cost: float | None, saved: float) -> str:
     if saved <= 0:
         return "the smaller set saves no training time, so choosing is never paid back in time."
     text = f"each further training on the chosen saves {duration(saved)}"
-    if price is None:
+    if cost is None:
         return text + "."
-    count = math.ceil(price / saved)
-    return f"{text}; choosing is paid back after {count:,} further {'training' if count == 1 else 'trainings'}."
+    count = math.ceil(cost / saved)
+    what = "the dearest choice" if findings.several else "choosing"
+    return f"{text}; {what} is paid back after {count:,} further {'training' if count == 1 else 'trainings'}."
 
 
 def _seconds(findings: Findings, arm: Arm) -> tuple[float, float | None] | None:

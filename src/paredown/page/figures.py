@@ -20,18 +20,13 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
-from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM, DataMap, Findings
+from paredown.page.findings import BALANCED, FULL, RANDOM, DataMap, Findings
 from paredown.page.wording import mean
 
 # Stand-in → CSS variable. Nearly black, so that a figure that lost its style sheet can still be read.
-INK, SOFT, LINE, BLUE, ORANGE, GREEN, GREY = (f"#0{i}010{i}" for i in range(1, 8))
-_VARIABLES = dict(
-    zip(
-        (INK, SOFT, LINE, BLUE, ORANGE, GREEN, GREY),
-        ("ink", "soft", "line", "chosen", "random", "balanced", "full"),
-        strict=True,
-    )
-)
+_NAMED = ("ink", "soft", "line", "chosen", "random", "balanced", "full", "second", "third", "fourth", "fifth", "sixth")
+_STAND_INS = {name: f"#0{i:x}010{i:x}" for i, name in enumerate(_NAMED, start=1)}
+INK, SOFT, LINE, _, ORANGE, GREEN, GREY = (_STAND_INS[name] for name in _NAMED[:7])
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "paredown",
@@ -49,8 +44,11 @@ _STYLE = {
     "ytick.major.size": 0,
     "legend.frameon": False,
 }
-_MARKS = {FULL: ("s", GREY, "-"), CHOSEN: ("o", BLUE, "-"), RANDOM: ("^", ORANGE, "--"), BALANCED: ("D", GREEN, ":")}
-_OTHER = ("v", SOFT, "-.")
+_MARKS = {FULL: ("s", GREY, "-"), RANDOM: ("^", ORANGE, "--"), BALANCED: ("D", GREEN, ":")}
+# The colours of the selectors in order, by the page's variable: none is a baseline's, and each has a mark of its own.
+SELECTORS = ("chosen", "second", "third", "fourth", "fifth", "sixth")
+_SELECTOR_MARKS = ("o", "P", "X", "v", "p", "*")
+_OTHER = ("<", SOFT, "-.")
 _NAMES = {FULL: "all of the data", BALANCED: "random, class by class"}
 
 
@@ -86,14 +84,14 @@ def accuracies(findings: Findings) -> Drawn:
     def draw(width: float) -> Figure:
         axes = _axes(width, 0.62 + 0.34 * len(arms), left=1.75 if width > 5 else 1.65, bottom=0.5, top=0.05)
         for row, arm in enumerate(arms):
-            marker, colour, _ = _style(arm)
+            marker, colour, _ = _style(findings, arm)
             values = np.array([100 * outcome.accuracy for outcome in findings.of(arm, fraction)])
             middle, spread = values.mean(), values.std(ddof=1) if len(values) > 1 else None
             if len(values) > 1:
                 axes.plot(values, np.full(len(values), row), marker, color=colour, alpha=0.35, ms=4, mew=0)
             axes.errorbar(middle, row, xerr=spread, fmt=marker, color=colour, ms=7, capsize=3, lw=1.4, mew=0)
             axes.axhline(row, color=LINE, lw=0.6, zorder=0)
-        axes.set_yticks(range(len(arms)), [_NAMES.get(arm, arm) for arm in arms], color=INK)
+        axes.set_yticks(range(len(arms)), [_label(findings, arm) for arm in arms], color=INK)
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.08)
@@ -115,7 +113,7 @@ def curve(findings: Findings) -> Drawn:
         room = 0.18 * math.ceil((len(findings.arms)) / columns)
         axes = _axes(width, 3.4 + room, left=0.45, bottom=0.52, top=0.3 + room)
         if full is not None:
-            marker, colour, _ = _style(FULL)
+            marker, colour, _ = _style(findings, FULL)
             value, spread = 100 * full.mean, 100 * (full.spread or 0)
             axes.axhline(value, color=colour, lw=1, alpha=0.8)
             if full.spread is not None:
@@ -125,13 +123,12 @@ def curve(findings: Findings) -> Drawn:
         for arm in findings.arms:
             if arm == FULL:
                 continue
-            marker, colour, line = _style(arm)
+            marker, colour, line = _style(findings, arm)
             means = [(100 * f, m) for f in fractions if (m := mean(findings.of(arm, f))) is not None]
             x, y = [f for f, _ in means], [100 * m.mean for _, m in means]
             _whiskers(axes, x, y, [100 * (m.spread or 0) for _, m in means], colour)
-            axes.plot(
-                x, y, marker=marker, linestyle=line, color=colour, ms=6, lw=1.6, mew=0, label=_NAMES.get(arm, arm)
-            )
+            label = _label(findings, arm)
+            axes.plot(x, y, marker=marker, linestyle=line, color=colour, ms=6, lw=1.6, mew=0, label=label)
         if min(fractions) < 0.05:
             axes.set_xscale("log")
             axes.minorticks_off()
@@ -149,22 +146,30 @@ def curve(findings: Findings) -> Drawn:
     return _drawn("curve", draw)
 
 
-def histogram(scores: np.ndarray, kept: np.ndarray) -> tuple[Drawn, bool]:
-    """How many examples have which score, the kept ones shaded; and whether counts stand on a square-root scale."""
+def histogram(findings: Findings, scores: np.ndarray) -> tuple[Drawn, bool]:
+    """How many examples have which score, the kept ones shaded, or outlined for each selector where there are several;
+    and whether counts stand on a square-root scale."""
     finite = np.isfinite(scores)
-    values, mine = scores[finite], scores[finite & kept]
+    values, mine = scores[finite], [(kept.arm, findings.is_kept(kept)) for kept in findings.at_main]
     edges = np.histogram_bin_edges(values, bins=min(60, max(1, len(np.unique(values)))))
     everything, _ = np.histogram(values, edges)
-    chosen, _ = np.histogram(mine, edges)
+    chosen = {arm: np.histogram(scores[finite & kept], edges)[0] for arm, kept in mine}
     filled = everything[everything > 0]
     # A spike (most examples learnt at once) would flatten the rest. Kept are part of all and drawn over them, not on
     # top of them, so that any increasing scale is true.
     rooted = bool(filled.max() > 12 * np.median(filled))
 
     def draw(width: float) -> Figure:
-        axes = _axes(width, 2.9 if width > 5 else 2.7, left=0.62, bottom=0.52, top=0.45)
+        columns = 4 if width > 5 else 2
+        room = 0.18 * (math.ceil((1 + len(chosen)) / columns) - 1)
+        axes = _axes(width, (2.9 if width > 5 else 2.7) + room, left=0.62, bottom=0.52, top=0.45 + room)
         axes.stairs(everything, edges, fill=True, color=GREY, alpha=0.28, lw=0, label="all")
-        axes.stairs(chosen, edges, fill=True, color=BLUE, alpha=0.9, lw=0, label="kept")
+        for arm, counts in chosen.items():
+            _, colour, _ = _style(findings, arm)
+            if findings.several:
+                axes.stairs(counts, edges, color=colour, lw=1.5, label=f"kept by {findings.name(arm)}")
+            else:
+                axes.stairs(counts, edges, fill=True, color=colour, alpha=0.9, lw=0, label="kept")
         if rooted:
             axes.set_yscale("function", functions=(lambda y: np.sqrt(np.maximum(y, 0)), np.square))
         axes.set_xlim(edges[0], edges[-1])
@@ -177,7 +182,7 @@ def histogram(scores: np.ndarray, kept: np.ndarray) -> tuple[Drawn, bool]:
             "examples" + (", square-root scale" if rooted else ""), loc="left", fontsize=10, color=SOFT, pad=8
         )
         axes.legend(
-            loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=2, fontsize=9, handlelength=1.2, borderpad=0.2
+            loc="lower right", bbox_to_anchor=(1.02, 0.99), ncols=columns, fontsize=9, handlelength=1.2, borderpad=0.2
         )
         return axes.figure  # type: ignore[return-value]
 
@@ -226,8 +231,16 @@ def _whiskers(axes: Axes, x: Sequence[float], y: Sequence[float], spread: Sequen
     axes.errorbar(x, y, yerr=spread, fmt="none", ecolor=colour, capsize=3, elinewidth=1.4)
 
 
-def _style(arm: str) -> tuple[str, str, str]:
+def _style(findings: Findings, arm: str) -> tuple[str, str, str]:
+    for place, selector in enumerate(findings.selectors):
+        if selector.arm == arm:
+            turn = place % len(SELECTORS)
+            return _SELECTOR_MARKS[turn], _STAND_INS[SELECTORS[turn]], "-"
     return _MARKS.get(arm, _OTHER)
+
+
+def _label(findings: Findings, arm: str) -> str:
+    return _NAMES.get(arm, findings.name(arm) if findings.several else arm)
 
 
 def _axes(width: float, height: float, *, left: float, bottom: float, top: float, right: float = 0.15) -> Axes:
@@ -261,7 +274,7 @@ def _svg(figure: Figure, name: str) -> str:
     text = text.replace("xlink:href", "href")
     text = re.sub(r"\s*font-family:[^;\"]*;?", "", text)
     text = _own_ids(text, name)
-    for stand_in, variable in _VARIABLES.items():
+    for variable, stand_in in _STAND_INS.items():
         text = text.replace(stand_in, f"var(--{variable})")
     text = re.sub(r"\s*\n\s*", " ", text)
     return text.replace("<svg", '<svg aria-hidden="true"', 1)

@@ -6,7 +6,7 @@ gets the page. Positions count the examples of the data from 0; every array of e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,7 +26,7 @@ class Outcome:
     """What one training reached.
 
     Args:
-        arm: which examples it saw: "full", "chosen", "random", "balanced" (random within each class), or another name.
+        arm: which examples it saw: "full", "random", "balanced" (random within each class), or the arm of a `Selector`.
         fraction: the share of the examples that it saw; 1 for "full".
         seed: of the training; outcomes with one seed are compared with each other.
         accuracy: share of the test examples that it classifies rightly, in [0, 1].
@@ -47,11 +47,45 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Selector:
+    """One of the ways of choosing that the page compares.
+
+    Args:
+        arm: what its outcomes are called.
+        name: what completes "chosen by …", also in the tables ("EL2N", "d2").
+        words: how it chooses, its settings and its paper, in a sentence or two.
+    """
+
+    arm: Arm
+    name: str
+    words: str = ""
+
+
+@dataclass(frozen=True)
 class Kept:
-    """The positions that were kept at one fraction, in the order chosen."""
+    """The positions that one selector kept at one fraction, in the order chosen; of several draws, the first."""
 
     fraction: float
     positions: np.ndarray
+    arm: Arm = CHOSEN
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure about what was kept.
+
+    Args:
+        arm, fraction: whose choice was measured; one that is drawn by chance has a measure for each draw.
+        metric: what was measured, as the probe calls it ("coverage").
+        value: the figure.
+        other: the arm of the choice at the same fraction that it is compared with, for what is said of two.
+    """
+
+    arm: Arm
+    fraction: float
+    metric: str
+    value: float
+    other: Arm = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +133,7 @@ class Step:
         verb: "train", "score", "select", …
         seconds: how long it took when it was made, also where it is reused.
         reused: it stood in the store already, and this run did not make it again.
-        for_selection: it belongs to the price of choosing: trainings that the scores come from, scoring, selecting.
+        chooses: the arms to whose price it belongs: trainings that their scores come from, scoring, selecting.
         address: of what it made.
     """
 
@@ -107,7 +141,7 @@ class Step:
     verb: str
     seconds: float
     reused: bool = False
-    for_selection: bool = False
+    chooses: tuple[Arm, ...] = ()
     address: str = ""
 
 
@@ -141,12 +175,11 @@ class Findings:
         labels: the label of every example, (N,) integers.
         classes: the name of every class.
         outcomes: every training's result.
-        kept: what was kept at each fraction; the first is the one that the headline speaks of.
-        scorer: its name as people say it ("EL2N").
-        selector: its name ("highest").
+        kept: what was kept at each fraction; the headline speaks of the first, and of the others at that fraction.
+        scorer: its name as people say it ("EL2N"); empty where nothing was scored.
+        selectors: the ways of choosing; with one, the page is about it, with several it compares them.
         budget: what every training got the same number of.
         scorer_words: what it measures, its settings and its paper, in a sentence or two.
-        selector_words: the same for the selector.
         model: in words.
         training: in words.
         title: of the page; made from the data's name when not given.
@@ -160,13 +193,16 @@ class Findings:
         keys: the id of every example, (N,); positions when not given.
         map: the data map.
         images: gives uint8 (n, H, W, C) for n positions; or the whole array (N, H, W, C).
+        texts: gives n texts for n positions, for data that are read and not looked at.
         suspects: likely label errors.
+        measures: figures about what each selector kept.
         steps: of the run, in order.
         provenance: what made it.
         why_missing: a section's id to the reason why it has nothing to show ("pictures": "Texts have no pictures.").
 
     Raises:
-        DataError: nothing was kept, a kept fraction has no training, or an array does not fit the data.
+        DataError: nothing was kept, a selector kept nothing, a kept fraction has no training, or an array does not fit
+            the data.
     """
 
     data: str
@@ -175,10 +211,9 @@ class Findings:
     outcomes: tuple[Outcome, ...]
     kept: tuple[Kept, ...]
     scorer: str
-    selector: str
+    selectors: tuple[Selector, ...]
     budget: Literal["steps", "epochs"]
     scorer_words: str = ""
-    selector_words: str = ""
     model: str = ""
     training: str = ""
     title: str = ""
@@ -192,7 +227,9 @@ class Findings:
     keys: np.ndarray | None = None
     map: DataMap | None = None
     images: Callable[[np.ndarray], np.ndarray] | np.ndarray | None = None
+    texts: Callable[[np.ndarray], Sequence[str]] | None = None
     suspects: Suspects | None = None
+    measures: tuple[Measure, ...] = ()
     steps: tuple[Step, ...] = ()
     provenance: Provenance | None = None
     why_missing: Mapping[str, str] = field(default_factory=dict)
@@ -202,11 +239,18 @@ class Findings:
             raise DataError(
                 "Findings(kept=()): nothing was kept, so there is nothing to report. Give one fraction at least."
             )
+        known, kept_by = {selector.arm for selector in self.selectors}, {kept.arm for kept in self.kept}
+        if known != kept_by:
+            odd = sorted(known ^ kept_by)[0]
+            raise DataError(
+                f"Findings(selectors=…): '{odd}' stands among the selectors or in what was kept, and not in both."
+                " Give a Selector and a Kept for every arm that chose."
+            )
         for kept in self.kept:
-            if not self.of(CHOSEN, kept.fraction):
+            if not self.of(kept.arm, kept.fraction):
                 raise DataError(
-                    f"Findings(outcomes=…): no training on the chosen {kept.fraction:g} is among them, and the page"
-                    " is about it. Give an Outcome(arm='chosen') for every kept fraction."
+                    f"Findings(outcomes=…): no training on the {kept.fraction:g} kept by '{kept.arm}' is among them,"
+                    " and the page is about it. Give an Outcome of that arm for every kept fraction."
                 )
             if len(kept.positions) and not 0 <= np.min(kept.positions) <= np.max(kept.positions) < len(self):
                 raise DataError(
@@ -225,14 +269,39 @@ class Findings:
 
     @property
     def main(self) -> Kept:
-        """The kept fraction that the headline speaks of."""
+        """What was kept at the fraction that the headline speaks of, by the first selector."""
         return self.kept[0]
 
     @property
+    def several(self) -> bool:
+        """Whether the page compares selectors."""
+        return len(self.selectors) > 1
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Every kept fraction, the main one first."""
+        return tuple(dict.fromkeys(kept.fraction for kept in self.kept))
+
+    @property
+    def at_main(self) -> tuple[Kept, ...]:
+        """What each selector kept at the main fraction, where it kept anything at that fraction."""
+        return self.at(self.main.fraction)
+
+    def at(self, fraction: float) -> tuple[Kept, ...]:
+        """What each selector kept at one fraction, in the order of the selectors."""
+        kept = {kept.arm: kept for kept in self.kept if abs(kept.fraction - fraction) < 1e-9}
+        return tuple(kept[selector.arm] for selector in self.selectors if selector.arm in kept)
+
+    def name(self, arm: Arm) -> str:
+        """What completes "chosen by …" for the arm of a selector, and the arm itself for others."""
+        return next((selector.name for selector in self.selectors if selector.arm == arm), arm)
+
+    @property
     def arms(self) -> tuple[Arm, ...]:
-        """Every arm that has an outcome: full, chosen, random, balanced, then the others by name."""
-        order = {FULL: 0, CHOSEN: 1, RANDOM: 2, BALANCED: 3}
-        return tuple(sorted({outcome.arm for outcome in self.outcomes}, key=lambda arm: (order.get(arm, 4), arm)))
+        """Every arm that has an outcome: full, the selectors', random, balanced, then the others by name."""
+        order = [FULL, *(selector.arm for selector in self.selectors), RANDOM, BALANCED]
+        found = {outcome.arm for outcome in self.outcomes}
+        return (*(arm for arm in order if arm in found), *sorted(found.difference(order)))
 
     def of(self, arm: Arm, fraction: float) -> tuple[Outcome, ...]:
         """The outcomes of one arm at one fraction, by seed; the fraction of "full" does not matter."""

@@ -8,6 +8,7 @@
   const xs = circles.map(c => c.cx.baseVal.value), ys = circles.map(c => c.cy.baseVal.value);
   const ring = document.getElementById("map-ring");
   const picture = document.getElementById("map-picture");
+  const text = document.getElementById("map-text");
   const table = document.getElementById("map-facts");
   const key = document.getElementById("map-key");
   let current = -1;
@@ -20,8 +21,8 @@
     rows.push(["confidence", number(data.confidence[i])], ["variability", number(data.variability[i])]);
     rows.push(["correct in", Math.round(100 * data.correctness[i]) + "\u00a0% of epochs"]);
     if (data.never && data.never[i]) rows.push(["learnt", "never"]);
-    const at = data.fractions.filter((_, bit) => data.kept[i] >> bit & 1);
-    rows.push(["kept", at.length ? (data.fractions.length > 1 ? "at " + at.join(", ") : "yes") : "no"]);
+    const by = data.choices.filter((_, bit) => data.kept[i] >> bit & 1);
+    rows.push(["kept", by.length ? (data.choices.length > 1 ? by.join(", ") : "yes") : "no"]);
     return rows;
   }
 
@@ -38,6 +39,7 @@
       dd.textContent = value;
       table.append(dt, dd);
     }
+    if (text) text.textContent = data.text[i];
     if (picture) {
       const place = data.picture[i], column = place % data.columns, row = Math.floor(place / data.columns);
       const across = data.columns > 1 ? 100 * column / (data.columns - 1) : 0;
@@ -69,6 +71,7 @@
   function colour(mode) {
     const bit = mode.startsWith("kept") ? Number(mode.slice(5)) : -1;
     const tone = i => mode === "score" ? data.tone[i] : Math.min(4, Math.floor(5 * data.correctness[i]));
+    if (bit >= 0) frame.style.setProperty("--kept", "var(--" + data.colours[bit] + ")");
     circles.forEach((circle, i) => {
       circle.setAttribute("class", bit >= 0 ? (data.kept[i] >> bit & 1 ? "k" : "") : "t t" + tone(i));
     });
@@ -76,7 +79,7 @@
       ? ["lowest fifth of scores", "second", "third", "fourth", "highest fifth"]
       : ["right in under 20 % of epochs", "20 to 40 %", "40 to 60 %", "60 to 80 %", "80 % and more"];
     key.replaceChildren(...(bit >= 0
-      ? [entry("background: var(--chosen)", "kept at " + data.fractions[bit]), entry("border: 1.5px solid var(--full)", "left out")]
+      ? [entry("background: var(--" + data.colours[bit] + ")", "kept " + data.choices[bit]), entry("border: 1.5px solid var(--full)", "left out")]
       : words.map((word, t) => entry("background: var(--t" + t + ")", word))));
   }
 

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 
-from paredown.page import cost, figures, tables, wording
-from paredown.page.findings import Findings
-from paredown.page.thumbnails import Sheet, Thumbnail, sheet, thumbnails
+from paredown.page import cost, examples, figures, measures, tables, wording
+from paredown.page.findings import BALANCED, FULL, RANDOM, Findings, Kept
+from paredown.page.thumbnails import Sheet, sheet
 from paredown.rng import stream
 
 MAP_POINTS = 1500
-PICTURES = 240
-PICTURE_CLASSES = 20
-SUSPECTS = 24
+MAP_KEPT = 30
 
 _SECTIONS = (
     ("accuracy", "Accuracy"),
     ("curve", "How much to keep"),
+    ("selections", "What was kept"),
     ("scores", "Scores"),
     ("map", "Map of the data"),
     ("classes", "Classes"),
@@ -33,6 +31,8 @@ _SECTIONS = (
 )
 _MISSING = {
     "curve": "Only one fraction was kept, so there is no curve to draw. Give --keep several times to get one.",
+    "selections": "The selections themselves were not measured. Evaluate them with the probes class-balance, coverage,"
+    " redundancy and overlap.",
     "scores": "No scores were given, so there is no histogram.",
     "map": "No training dynamics were recorded, so there is no map.",
     "pictures": "The examples have no pictures.",
@@ -40,25 +40,6 @@ _MISSING = {
     "cost": "The steps' times were not given.",
     "provenance": "What made this run was not given.",
 }
-
-
-@dataclass(frozen=True)
-class Example:
-    """One picture of the page with what is said about it."""
-
-    picture: Thumbnail | None
-    alt: str
-    lines: tuple[str, ...]
-    kept: bool
-
-
-@dataclass(frozen=True)
-class ClassPictures:
-    """The lowest- and highest-scored examples of one class, from the outside in."""
-
-    name: str
-    lowest: list[Example]
-    highest: list[Example]
 
 
 def write_page(findings: Findings, path: Path) -> Path:
@@ -99,7 +80,7 @@ def _page(findings: Findings) -> str:
         "verdict": wording.verdict(findings),
         "headline": wording.headline(findings),
         "caution": wording.caution(findings),
-        "others": [wording.also(findings, kept) for kept in findings.kept[1:]],
+        "others": wording.also(findings),
         "facts": tables.facts(findings),
         "accuracy": accuracy,
         "has_steps": any(row.steps for row in accuracy),
@@ -110,15 +91,22 @@ def _page(findings: Findings) -> str:
         "sampling": tables.sampling_words(findings),
         "accuracy_figure": figures.accuracies(findings),
         "accuracy_alt": tables.accuracy_alt(findings),
-        "curve": figures.curve(findings) if len(findings.kept) > 1 else None,
+        "curve": figures.curve(findings) if len(findings.fractions) > 1 else None,
+        "colour": _colours(findings),
+        "kept_words": wording.kept_words(findings),
+        "headings": measures.headings(findings),
+        "measured": measures.measured_rows(findings),
+        "explained": measures.explained(findings),
+        "shared": measures.shared(findings),
         "scores": _scores(findings),
         "map": _map(findings),
         "class_rows": rows,
+        "kept_names": [findings.name(kept.arm) for kept in findings.at_main],
         "class_columns": columns,
         "class_scale": max(max(row.of_data, row.of_kept) for row in rows) or 1.0,
         "classes_left_out": left_out,
-        "pictures": _class_pictures(findings),
-        "suspects": _suspects(findings),
+        "pictures": examples.by_class(findings),
+        "suspects": examples.suspects(findings),
         "steps": cost.step_rows(findings),
         "total": cost.total_words(findings),
         "balance": cost.balance(findings),
@@ -126,18 +114,27 @@ def _page(findings: Findings) -> str:
     return environment.get_template("page.html.jinja").render(context)
 
 
+def _colours(findings: Findings) -> dict[str, str]:
+    """The style sheet's name for the colour of each arm that has one."""
+    turns = {s.arm: figures.SELECTORS[i % len(figures.SELECTORS)] for i, s in enumerate(findings.selectors)}
+    return {FULL: "full", RANDOM: "random", BALANCED: "balanced"} | turns
+
+
 def _scores(findings: Findings) -> dict[str, Any] | None:
     if findings.scores is None or not np.isfinite(findings.scores).any():
         return None
     kept = findings.is_kept(findings.main)
-    drawn, rooted = figures.histogram(findings.scores, kept)
+    drawn, rooted = figures.histogram(findings, findings.scores)
     finite = findings.scores[np.isfinite(findings.scores)]
-    mine = findings.scores[kept & np.isfinite(findings.scores)]
     low, middle, high = np.quantile(finite, (0, 0.5, 1))
     words = f"The scores run from {low:.3g} to {high:.3g}, half of them below {middle:.3g}."
-    if len(mine):
-        words += f" The kept {findings.noun} score from {mine.min():.3g} to {mine.max():.3g}, half of them below"
-        words += f" {np.median(mine):.3g}."
+    for one in findings.at_main:
+        mine = findings.scores[findings.is_kept(one) & np.isfinite(findings.scores)]
+        kept_by = (
+            f"What {findings.name(one.arm)} kept has scores" if findings.several else f"The kept {findings.noun} score"
+        )
+        if len(mine):
+            words += f" {kept_by} from {mine.min():.3g} to {mine.max():.3g}, half of them below {np.median(mine):.3g}."
     extra = []
     if len(finite) < len(findings):
         extra.append(f"{len(findings) - len(finite):,} without a finite score are not drawn.")
@@ -147,7 +144,7 @@ def _scores(findings: Findings) -> dict[str, Any] | None:
         share = wording.percent(number / len(findings))
         extra.append(
             f"{number:,} of {len(findings):,} ({share}) were never classified rightly in the recorded trainings;"
-            f" {also:,} of these are kept."
+            f" {also:,} of these are {wording.kept_words(findings)}."
             if number
             else "Every one was classified rightly at least once in the recorded trainings."
         )
@@ -175,20 +172,24 @@ def _map(findings: Findings) -> dict[str, Any] | None:
     where = shown[order]
     plane = figures.map_plane(place, cloud=len(where) < len(known))
     x, y = plane.place(place.variability[where], place.confidence[where])
-    masks = [findings.is_kept(kept) for kept in findings.kept]
+    # One bit each in the numbers of the page's script, which have 32.
+    shown_kept = findings.kept[:MAP_KEPT]
+    masks = [findings.is_kept(kept) for kept in shown_kept]
     kept = sum(mask[where].astype(int) << bit for bit, mask in enumerate(masks))
     data = {
-        "key": [_key(findings, p) for p in where],
+        "key": [examples.key(findings, p) for p in where],
         "label": findings.labels[where].tolist(),
         "confidence": _rounded(place.confidence[where]),
         "variability": _rounded(place.variability[where]),
         "correctness": _rounded(place.correctness[where]),
         "kept": np.asarray(kept).tolist(),
-        "fractions": [wording.percent(kept.fraction, -1) for kept in findings.kept],
+        "colours": [_colours(findings)[kept.arm] for kept in shown_kept],
+        "choices": [_choice(findings, kept) for kept in shown_kept],
         "classes": list(findings.classes),
         "score": _rounded(findings.scores[where]) if findings.scores is not None else None,
         "tone": _tones(findings.scores, where) if findings.scores is not None else None,
         "never": findings.never_learned[where].astype(int).tolist() if findings.never_learned is not None else None,
+        "text": examples.texts(findings, where, examples.LETTERS // 2) if findings.texts is not None else None,
         "picture": order.tolist() if pictures is not None else None,
         "columns": pictures.columns if pictures is not None else 0,
         "rows": pictures.rows if pictures is not None else 0,
@@ -211,97 +212,17 @@ def _map(findings: Findings) -> dict[str, Any] | None:
     }
 
 
+def _choice(findings: Findings, kept: Kept) -> str:
+    """What was kept, as the map's buttons say it: `at 10 %`, `by d2`, or both; nothing where there is only one."""
+    by = f"by {findings.name(kept.arm)}" if findings.several else ""
+    at = f"at {wording.percent(kept.fraction, -1)}" if len(findings.fractions) > 1 else ""
+    return f"{by} {at}".strip()
+
+
 def _tones(scores: np.ndarray, where: np.ndarray) -> list[int]:
     """Which fifth of all scores each falls into, 0 to 4; 4 for a score that is not finite."""
     edges = np.quantile(scores[np.isfinite(scores)], (0.2, 0.4, 0.6, 0.8))
     return np.where(np.isfinite(scores[where]), np.searchsorted(edges, scores[where], side="right"), 4).tolist()
-
-
-def _class_pictures(findings: Findings) -> dict[str, Any] | None:
-    if findings.images is None or findings.scores is None:
-        return None
-    sizes = np.bincount(findings.labels, minlength=len(findings.classes))
-    kept = findings.is_kept(findings.main)
-    present = np.flatnonzero(sizes)
-    shown = present
-    if len(present) > PICTURE_CLASSES:
-        rate = np.bincount(findings.labels[kept], minlength=len(findings.classes))[present] / sizes[present]
-        shown = np.sort(present[np.argsort(-np.abs(rate - findings.main.fraction), kind="stable")[:PICTURE_CLASSES]])
-    number = min(6, max(1, PICTURES // (2 * len(shown))))
-    rows = []
-    for c in shown:
-        members = np.flatnonzero((findings.labels == c) & np.isfinite(findings.scores))
-        order = members[np.argsort(findings.scores[members], kind="stable")]
-        low, high = min(number, (len(order) + 1) // 2), min(number, len(order) // 2)
-        rows.append(
-            ClassPictures(
-                findings.classes[c],
-                _examples(findings, order[:low], kept, "lowest"),
-                _examples(findings, order[::-1][:high], kept, "highest"),
-            )
-        )
-    return {"rows": rows, "left_out": len(present) - len(shown)}
-
-
-def _examples(findings: Findings, positions: np.ndarray, kept: np.ndarray, end: str) -> list[Example]:
-    assert findings.images is not None and findings.scores is not None
-    pictures = thumbnails(findings.images, positions)
-    examples = []
-    for place, (position, picture) in enumerate(zip(positions, pictures, strict=True), start=1):
-        name, key, score = (
-            findings.classes[findings.labels[position]],
-            _key(findings, position),
-            findings.scores[position],
-        )
-        state = "kept" if kept[position] else "left out"
-        alt = f"{name}, {end} score no. {place}: {score:.3g}, id {key}, {state}"
-        examples.append(Example(picture, alt, (), bool(kept[position])))
-    return examples
-
-
-def _suspects(findings: Findings) -> dict[str, Any] | None:
-    found = findings.suspects
-    if found is None:
-        return None
-    kept = findings.is_kept(findings.main)
-    first = found.positions[:SUSPECTS]
-    pictures: list[Thumbnail | None] = [None] * len(first)
-    if findings.images is not None:
-        pictures = list(thumbnails(findings.images, first))
-    examples = []
-    for position, picture in zip(first, pictures, strict=True):
-        lines = [f"labelled {findings.classes[findings.labels[position]]}"]
-        if found.suggested is not None:
-            lines.append(f"looks like {findings.classes[found.suggested[position]]}")
-        if found.corrupted is not None and found.clean is not None:
-            wrong = bool(found.corrupted[position])
-            lines.append(
-                f"was {findings.classes[found.clean[position]]} before noise" if wrong else "not touched by the noise"
-            )
-        alt = f"id {_key(findings, position)}: {', '.join(lines)}, {'kept' if kept[position] else 'left out'}"
-        examples.append(Example(picture, alt, (*lines, f"id {_key(findings, position)}"), bool(kept[position])))
-    total = len(found.positions)
-    words = [f"{total:,} of {len(findings):,} {findings.noun} are listed, by {found.by}."]
-    if found.corrupted is not None and total:
-        right, all_wrong = int(found.corrupted[found.positions].sum()), int(found.corrupted.sum())
-        words.append(
-            f"Label noise was injected here, so the list can be checked: {right:,} of the {total:,} listed"
-            f" ({wording.percent(right / total)}) do carry a wrong label, where drawing at random would give"
-            f" {wording.percent(all_wrong / len(findings))}; they are {wording.percent(right / max(1, all_wrong))}"
-            f" of the {all_wrong:,} wrong labels."
-        )
-    if total:
-        also = int(kept[found.positions].sum())
-        words.append(f"{also:,} of the {total:,} listed ({wording.percent(also / total)}) are among the kept.")
-    return {"examples": examples, "words": words, "total": total}
-
-
-def _key(findings: Findings, position: int | np.integer[Any]) -> str:
-    if findings.keys is None:
-        return str(int(position))
-    key = findings.keys[position]
-    # A native id is two 64-bit halves, written as people know it: 32 hexadecimal digits.
-    return f"{key['high']:016x}{key['low']:016x}" if isinstance(key, np.void) else str(key)
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paredown.evaluation.comparison import Paired
-from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM, Arm, Findings, Outcome
+from paredown.page.findings import BALANCED, FULL, RANDOM, Arm, Findings, Kept, Outcome
 from paredown.page.wording import (
     arm_words,
     difference,
@@ -37,9 +37,9 @@ class AccuracyRow:
 
 @dataclass(frozen=True)
 class PairRow:
-    """The chosen against one other arm, seed by seed."""
+    """One selector against another arm, seed by seed; `first` where the page shows it at once."""
 
-    arm: Arm
+    first: bool
     words: str
     difference: str
     error: str
@@ -50,14 +50,17 @@ class PairRow:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: how much of the data it is, how much of what was kept, and how well it is classified."""
+    """One class: how much of the data it is, how much of what was kept, and how well it is classified.
+
+    What is kept is the first selector's; `rates` has the share kept by every selector.
+    """
 
     name: str
     size: int
     kept: int
     of_data: float
     of_kept: float
-    rate: str
+    rates: tuple[str, ...]
     accuracies: tuple[str, ...]
 
 
@@ -77,8 +80,11 @@ def facts(findings: Findings) -> list[tuple[str, str]]:
         ("Training", findings.training),
         ("Budget", budget_words(findings)),
         ("Score", _method(findings.scorer, findings.scorer_words)),
-        ("Selection", _method(findings.selector, findings.selector_words)),
     ]
+    if findings.several:
+        rows += [(f"Chosen by {selector.name}", selector.words or selector.name) for selector in findings.selectors]
+    else:
+        rows.append(("Selection", findings.selectors[0].words))
     return [(word, sentence) for word, sentence in rows if sentence]
 
 
@@ -89,12 +95,14 @@ def _method(name: str, words: str) -> str:
 def budget_words(findings: Findings) -> str:
     """What every training got the same number of, and what therefore differs."""
     fraction = findings.main.fraction
-    full, chosen = findings.of(FULL, 1.0), findings.of(CHOSEN, fraction)
+    full, chosen = findings.of(FULL, 1.0), findings.of(findings.main.arm, fraction)
     share = percent(fraction, -1)
     steps, epochs = _range(o.steps for o in chosen), _range(o.epochs for o in chosen)
     full_steps, full_epochs = _range(o.steps for o in full), _range(o.epochs for o in full)
     if findings.budget == "steps":
         text = "equal steps: every training takes the same number of optimiser steps" + (f" ({steps})" if steps else "")
+        if full_steps and full_steps != steps:
+            text += f", but {full_steps} on all of the data"
         if epochs and full_epochs:
             text += (
                 f", so a smaller set is passed through more often"
@@ -124,12 +132,13 @@ def accuracy_rows(findings: Findings) -> list[AccuracyRow]:
     for arm, fraction, outcomes in _groups(findings):
         value = mean(outcomes)
         assert value is not None
-        sizes = [len(kept.positions) for kept in findings.kept if abs(kept.fraction - fraction) < 1e-9]
-        examples = total if arm == FULL else sizes[0] if sizes else round(fraction * total)
+        sizes = {kept.arm: len(kept.positions) for kept in findings.at(fraction)}
+        # A selector that decides by itself how many to keep has a size of its own; chance is given that of the first.
+        examples = total if arm == FULL else sizes.get(arm, next(iter(sizes.values()), round(fraction * total)))
         rows.append(
             AccuracyRow(
                 arm=arm,
-                words=arm_words(arm, fraction, findings.scorer),
+                words=arm_words(findings, arm, fraction),
                 examples=f"{examples:,}",
                 n=value.n,
                 accuracy=percent(value.mean),
@@ -147,40 +156,45 @@ def seed_rows(findings: Findings) -> tuple[list[int], list[tuple[str, list[str]]
     rows = []
     for arm, fraction, outcomes in _groups(findings):
         by_seed = {outcome.seed: percent(outcome.accuracy, 2) for outcome in outcomes}
-        rows.append((arm_words(arm, fraction, findings.scorer), [by_seed.get(seed, "–") for seed in seeds]))
+        rows.append((arm_words(findings, arm, fraction), [by_seed.get(seed, "–") for seed in seeds]))
     return seeds, rows
 
 
 def pair_rows(findings: Findings) -> list[PairRow]:
-    """The chosen against random, random by class and all of the data, at every fraction."""
+    """Every selector against random, random by class and all of the data, and against each other, at every fraction."""
     rows = []
-    for kept in sorted(findings.kept, key=lambda kept: -kept.fraction):
-        chosen = findings.of(CHOSEN, kept.fraction)
-        share = percent(kept.fraction, -1)
-        others = [arm for arm in findings.arms if arm not in (FULL, CHOSEN)] + [FULL]
-        for arm in others:
-            outcomes = findings.of(arm, kept.fraction)
-            if not outcomes:
-                continue
-            words = f"chosen {share} − {arm_words(arm, kept.fraction, findings.scorer)}"
-            d = difference(chosen, outcomes)
-            if d is None:
-                rows.append(PairRow(arm, words, *4 * ("–",), says="no seed in common: not compared"))
-                continue
-            rows.append(
-                PairRow(
-                    arm=arm,
-                    words=words,
-                    difference=points(d.difference, signed=True),
-                    error="–" if d.error is None else f"{100 * d.error:.2f}",
-                    interval="–"
-                    if d.low is None or d.high is None
-                    else f"{points(d.low, signed=True)} to {points(d.high, signed=True)}",
-                    wins=f"{d.wins} of {d.n}",
-                    says=_says(d),
-                )
-            )
+    for fraction in sorted(findings.fractions, reverse=True):
+        kept = findings.at(fraction)
+        baselines = [arm for arm in findings.arms if arm not in {FULL, *(s.arm for s in findings.selectors)}] + [FULL]
+        pairs = [(one, arm) for arm in baselines for one in kept]
+        pairs += [(one, other.arm) for place, one in enumerate(kept) for other in kept[place + 1 :]]
+        rows += [row for one, arm in pairs if (row := _pair(findings, one, arm)) is not None]
     return rows
+
+
+def _pair(findings: Findings, kept: Kept, arm: Arm) -> PairRow | None:
+    outcomes, share = findings.of(arm, kept.fraction), percent(kept.fraction, -1)
+    if not outcomes:
+        return None
+    first = f"{findings.name(kept.arm) if findings.several else 'chosen'} {share}"
+    known = {selector.arm for selector in findings.selectors}
+    words = f"{first} − {f'{findings.name(arm)} {share}' if arm in known else arm_words(findings, arm, kept.fraction)}"
+    shown = arm == RANDOM or not findings.several
+    d = difference(findings.of(kept.arm, kept.fraction), outcomes)
+    if d is None:
+        return PairRow(shown, words, *4 * ("–",), says="no seed in common: not compared")
+    interval = "–"
+    if d.low is not None and d.high is not None:
+        interval = f"{points(d.low, signed=True)} to {points(d.high, signed=True)}"
+    return PairRow(
+        first=shown,
+        words=words,
+        difference=points(d.difference, signed=True),
+        error="–" if d.error is None else f"{100 * d.error:.2f}",
+        interval=interval,
+        wins=f"{d.wins} of {d.n}",
+        says=_says(d),
+    )
 
 
 def _says(d: Paired) -> str:
@@ -195,7 +209,7 @@ def _says(d: Paired) -> str:
 
 def sampling_words(findings: Findings) -> str:
     """What the spread over seeds leaves out: the test examples are a sample too."""
-    value = mean(findings.of(CHOSEN, findings.main.fraction))
+    value = mean(findings.of(findings.main.arm, findings.main.fraction))
     if not findings.test_size or value is None:
         return ""
     error = np.sqrt(value.mean * (1 - value.mean) / findings.test_size)
@@ -207,13 +221,13 @@ def sampling_words(findings: Findings) -> str:
 
 def class_rows(findings: Findings) -> tuple[list[ClassRow], list[str], int]:
     """The classes' shares, the names of the accuracy columns, and how many classes in between are left out."""
-    kept = findings.is_kept(findings.main)
     number = len(findings.classes)
     sizes = np.bincount(findings.labels, minlength=number)
-    mine = np.bincount(findings.labels[kept], minlength=number)
+    counts = [np.bincount(findings.labels[kept.positions], minlength=number) for kept in findings.at_main]
+    mine, chosen = counts[0], [selector.arm for selector in findings.selectors]
     arms = [
         (arm, found)
-        for arm in (FULL, CHOSEN, RANDOM, BALANCED)
+        for arm in (FULL, *chosen, RANDOM, BALANCED)
         if (found := _by_class(findings.of(arm, findings.main.fraction))) is not None
     ]
     shown, left_out = np.arange(number), 0
@@ -229,12 +243,15 @@ def class_rows(findings: Findings) -> tuple[list[ClassRow], list[str], int]:
             kept=int(mine[c]),
             of_data=float(sizes[c] / max(1, sizes.sum())),
             of_kept=float(mine[c] / max(1, mine.sum())),
-            rate=percent(float(mine[c] / max(1, sizes[c])), 0),
+            rates=tuple(percent(float(count[c] / max(1, sizes[c])), 0) for count in counts),
             accuracies=tuple(percent(float(found[c])) for _, found in arms),
         )
         for c in shown
     ]
-    return rows, [{CHOSEN: "chosen", FULL: "all data", BALANCED: "by class"}.get(arm, arm) for arm, _ in arms], left_out
+    names = {FULL: "all data", BALANCED: "by class"}
+    if not findings.several:
+        names[findings.main.arm] = "chosen"
+    return rows, [names.get(arm, findings.name(arm)) for arm, _ in arms], left_out
 
 
 def _by_class(outcomes: Sequence[Outcome]) -> np.ndarray | None:
@@ -255,7 +272,7 @@ def accuracy_alt(findings: Findings) -> str:
     """The accuracy figure in words, for who cannot see it."""
     fraction = findings.main.fraction
     parts = [
-        f"{arm_words(arm, fraction, findings.scorer)} {plus_minus(mean(o))}"
+        f"{arm_words(findings, arm, fraction)} {plus_minus(mean(o))}"
         for arm in findings.arms
         if (o := findings.of(arm, fraction))
     ]

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paredown.evaluation.comparison import Paired, Summary, paired, summary
-from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM, Arm, Findings, Kept, Outcome
+from paredown.page.findings import BALANCED, FULL, RANDOM, Arm, Findings, Kept, Outcome
 
 NBSP = "\u00a0"
 # Within half a point of all the data, with 95 % confidence, is what the page calls a match.
 MARGIN = 0.005
+NUMBERS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def mean(outcomes: Sequence[Outcome]) -> Summary | None:
@@ -50,16 +51,28 @@ def plus_minus(value: Summary | None) -> str:
     return percent(value.mean) + ("" if value.spread is None else f" ±{NBSP}{points(value.spread)}")
 
 
-def arm_words(arm: Arm, fraction: float, scorer: str) -> str:
+def arm_words(findings: Findings, arm: Arm, fraction: float) -> str:
     """What a training saw, in words: `random 30 %`."""
     share = percent(fraction, -1)
-    known = {
-        FULL: "all of the data",
-        CHOSEN: f"{share} chosen by {scorer}",
-        RANDOM: f"random {share}",
-        BALANCED: f"random {share}, class by class",
-    }
+    known = {FULL: "all of the data", RANDOM: f"random {share}", BALANCED: f"random {share}, class by class"}
+    known |= {selector.arm: f"{share} chosen by {selector.name}" for selector in findings.selectors}
     return known.get(arm, f"{arm} {share}")
+
+
+def kept_words(findings: Findings) -> str:
+    """What the marks of the page call kept: at the main fraction, by the first selector where there are several."""
+    share = percent(findings.main.fraction, -1)
+    return f"kept by {findings.name(findings.main.arm)} at {share}" if findings.several else f"kept at {share}"
+
+
+def number(count: int) -> str:
+    """`3` → `three`, as prose has small numbers."""
+    return NUMBERS[count] if count < len(NUMBERS) else str(count)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def against_full(d: Paired | None) -> tuple[str, int]:
@@ -97,20 +110,55 @@ def against_random(d: Paired | None, share: str) -> tuple[str, int]:
 
 def verdict(findings: Findings) -> str:
     """Gives the outcome at the main fraction in one plain sentence."""
-    share = percent(findings.main.fraction, -1)
-    opening = {1: f"On one seed, {share}", 2: f"On two seeds, {share}"}.get(_seeds(findings, findings.main), share)
-    return f"{opening} of {findings.data}, chosen by {findings.scorer}, {_judgement(findings, findings.main)}."
+    seeds = min(_seeds(findings, kept) for kept in findings.at_main)
+    opening = {1: "On one seed, ", 2: "On two seeds, "}.get(seeds, "")
+    share, name = percent(findings.main.fraction, -1), findings.name(findings.main.arm)
+    if findings.several:
+        ways = f"{opening}of {number(len(findings.at_main))} ways of choosing {share} of {findings.data}"
+        return f"{ways[0].upper()}{ways[1:]}, {_compared(findings, findings.main.fraction)}."
+    return f"{opening}{share} of {findings.data}, chosen by {name}, {_judgement(findings, findings.main)}."
 
 
-def also(findings: Findings, kept: Kept) -> str:
-    """Gives the outcome at another fraction, shorter."""
-    accuracy = plus_minus(mean(findings.of(CHOSEN, kept.fraction)))
-    return f"At {percent(kept.fraction, -1)} ({accuracy}) it {_judgement(findings, kept)}."
+def also(findings: Findings) -> list[str]:
+    """Gives what the verdict leaves open: each selector against all of the data, and the other fractions."""
+    if not findings.several:
+        return [f"At {_reached(findings, kept)} it {_judgement(findings, kept)}." for kept in findings.kept[1:]]
+    lines = [
+        f"{findings.name(kept.arm)} at {_reached(findings, kept)} {_judgement(findings, kept)}."
+        for kept in findings.at_main
+    ]
+    return lines + [f"At {percent(f, -1)}, {_compared(findings, f)}." for f in findings.fractions[1:]]
+
+
+def _reached(findings: Findings, kept: Kept) -> str:
+    return f"{percent(kept.fraction, -1)} ({plus_minus(mean(findings.of(kept.arm, kept.fraction)))})"
+
+
+def _compared(findings: Findings, fraction: float) -> str:
+    """How many of the selectors beat as many random examples, which, and which are worse."""
+    share, kept, chance = percent(fraction, -1), findings.at(fraction), findings.of(RANDOM, fraction)
+    found = {findings.name(one.arm): difference(findings.of(one.arm, fraction), chance) for one in kept}
+    known = {name: d for name, d in found.items() if d is not None}
+    if not known:
+        reached = [f"{findings.name(one.arm)} {plus_minus(mean(findings.of(one.arm, fraction)))}" for one in kept]
+        return f"none stands beside a random {share}: {joined(reached)}"
+    standing = {name: against_random(d, share)[1] for name, d in known.items()}
+    size = {name: f"{points(d.difference)}{NBSP}points" for name, d in known.items()}
+    better, worse = ([name for name in known if standing[name] == sign] for sign in (1, -2))
+    text = f"none clearly beats a random {share}"
+    if better:
+        which = joined([f"{name} by {size[name]}" for name in better])
+        text = f"{number(len(better))} {'beat' if len(better) > 1 else 'beats'} a random {share}: {which}"
+    if worse:
+        which = joined([f"{name} by {size[name]}" for name in worse])
+        count = "all" if 1 < len(worse) == len(kept) else number(len(worse))
+        text += f"; {count} {'are' if len(worse) > 1 else 'is'} worse: {which}"
+    return text
 
 
 def _judgement(findings: Findings, kept: Kept) -> str:
     """Both comparisons in one clause; what speaks against choosing comes first or after a "but"."""
-    chosen = findings.of(CHOSEN, kept.fraction)
+    chosen = findings.of(kept.arm, kept.fraction)
     full, standing = against_full(difference(chosen, findings.of(FULL, 1.0)))
     other = difference(chosen, findings.of(RANDOM, kept.fraction))
     rand, rand_standing = against_random(other, percent(kept.fraction, -1))
@@ -123,7 +171,7 @@ def _judgement(findings: Findings, kept: Kept) -> str:
 
 def _seeds(findings: Findings, kept: Kept) -> int:
     """The fewest seeds that a comparison at this fraction rests on."""
-    chosen = findings.of(CHOSEN, kept.fraction)
+    chosen = findings.of(kept.arm, kept.fraction)
     others = (difference(chosen, findings.of(arm, kept.fraction)) for arm in (FULL, RANDOM))
     return min((d.n for d in others if d is not None), default=len(chosen))
 
@@ -131,38 +179,49 @@ def _seeds(findings: Findings, kept: Kept) -> int:
 def headline(findings: Findings) -> str:
     """Gives the numbers behind the verdict in one sentence, with n and spread."""
     kept = findings.main
-    share, total = percent(kept.fraction, -1), len(findings)
-    chosen, full, rand, balanced = (mean(findings.of(arm, kept.fraction)) for arm in (CHOSEN, FULL, RANDOM, BALANCED))
-    text = (
-        f"{share} of {findings.data} ({len(kept.positions):,} of {total:,} {findings.noun}),"
-        f" chosen by {findings.scorer}, trains to {plus_minus(chosen)}"
-    )
-    rest = []
-    if full is not None:
-        rest.append(f"all of it reaches {plus_minus(full)}")
-    if rand is not None:
-        rest.append(f"a random {share} {plus_minus(rand)}")
-    if balanced is not None:
-        rest.append(f"a random {share} drawn class by class {plus_minus(balanced)}")
+    share, size = percent(kept.fraction, -1), f"{len(kept.positions):,} of {len(findings):,} {findings.noun}"
+    arms = [*(one.arm for one in findings.at_main), FULL, RANDOM, BALANCED]
+    reached = {arm: mean(findings.of(arm, kept.fraction)) for arm in arms}
+    told = {arm: plus_minus(found) for arm, found in reached.items() if found is not None}
+    if findings.several:
+        first, *more = findings.at_main
+        chosen = [f"{findings.name(first.arm)} trains to {told[first.arm]}"]
+        chosen += [f"{findings.name(one.arm)} to {told[one.arm]}" for one in more]
+        text = f"{share} of {findings.data} is {size}: {joined(chosen)}"
+    else:
+        text = f"{share} of {findings.data} ({size}), chosen by {findings.name(kept.arm)}, trains to {told[kept.arm]}"
+    words = {
+        FULL: "all of it reaches",
+        RANDOM: f"a random {share}",
+        BALANCED: f"a random {share} drawn class by class",
+    }
+    rest = [f"{words[arm]} {told[arm]}" for arm in words if arm in told]
     if rest:
         text += "; " + (", and ".join(rest) if len(rest) < 3 else f"{', '.join(rest[:-1])}, and {rest[-1]}")
-    counts = {m.n for m in (chosen, full, rand, balanced) if m is not None}
+    counts = {found.n for found in reached.values() if found is not None}
     few, most = min(counts), max(counts)
     if few == most:
-        n = f"n{NBSP}={NBSP}{few} {'seed' if few == 1 else 'seeds'}{' each' if rest else ''}"
+        n = f"n{NBSP}={NBSP}{few} {'seed' if few == 1 else 'seeds'}{' each' if len(told) > 1 else ''}"
     else:
         n = f"n{NBSP}={NBSP}{few} to {most} seeds"
     return f"{text} ({n})."
 
 
 def caution(findings: Findings) -> str:
-    """Gives the sentence that few seeds ask for, or nothing from three seeds on."""
+    """Gives the sentence that few seeds ask for, and the one that many comparisons ask for; nothing without either."""
     n = min(_seeds(findings, kept) for kept in findings.kept)
+    sentences = []
     if n == 1:
-        return "One seed shows no spread, so a small difference can be luck. Three seeds or more would tell."
+        sentences.append("One seed shows no spread, so a small difference can be luck. Three seeds or more would tell.")
     if n == 2:
-        return (
+        sentences.append(
             "Two seeds give only a rough idea of the spread, so a small difference can be luck."
             " Three seeds or more would tell."
         )
-    return ""
+    if findings.several:
+        count = len(findings.kept)
+        sentences.append(
+            f"{number(count).capitalize()} comparisons with random are made here, each on its own: the more there are,"
+            " the likelier that one of them stands out by luck."
+        )
+    return " ".join(sentences)

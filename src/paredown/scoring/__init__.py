@@ -3,26 +3,45 @@
 from paredown.scoring.base import (
     AbstractDataScorer,
     AbstractDynamicsScorer,
+    AbstractEmbeddingScorer,
+    AbstractFeatureScorer,
     AbstractModelScorer,
     AbstractScorer,
     FunctionScorer,
     score_data,
     score_dynamics,
+    score_embeddings,
+    score_features,
     score_model,
 )
+from paredown.scoring.clusters import Cluster
+from paredown.scoring.columns import Column, Imported
+from paredown.scoring.contrast import Cal
 from paredown.scoring.dynamics import Aum, Correctness, Forgetting, ForgettingEvents, RecordedMean, Variability
 from paredown.scoring.errors import Confidence, El1n, El2n, Entropy, Loss, MaxMargin, SumMargin
 from paredown.scoring.gradients import Grand, LastLayerGrand
+from paredown.scoring.metadata import AspectRatio, CaptionLength, ImageSize
 from paredown.scoring.plain import InputNorm, Random
+from paredown.scoring.prototypes import Prototypicality
+from paredown.scoring.windows import Dual, DynamicUncertainty, Tdds
 
 __all__ = [
     "AbstractDataScorer",
     "AbstractDynamicsScorer",
+    "AbstractEmbeddingScorer",
+    "AbstractFeatureScorer",
     "AbstractModelScorer",
     "AbstractScorer",
+    "AspectRatio",
     "Aum",
+    "Cal",
+    "CaptionLength",
+    "Cluster",
+    "Column",
     "Confidence",
     "Correctness",
+    "Dual",
+    "DynamicUncertainty",
     "El1n",
     "El2n",
     "Entropy",
@@ -30,15 +49,21 @@ __all__ = [
     "ForgettingEvents",
     "FunctionScorer",
     "Grand",
+    "ImageSize",
+    "Imported",
     "InputNorm",
     "LastLayerGrand",
     "Loss",
     "MaxMargin",
+    "Prototypicality",
     "Random",
     "RecordedMean",
     "SumMargin",
+    "Tdds",
     "Variability",
     "score_data",
     "score_dynamics",
+    "score_embeddings",
+    "score_features",
     "score_model",
 ]

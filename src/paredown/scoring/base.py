@@ -22,6 +22,7 @@ from paredown.artifacts.dynamics import TrainingDynamics
 from paredown.artifacts.embeddings import EmbeddingMatrix
 from paredown.artifacts.ids import ExampleIds
 from paredown.artifacts.scores import Direction
+from paredown.artifacts.uids import told
 from paredown.catalog import find, path_of
 from paredown.data.dataset import AbstractDataset, LearnableDataset
 from paredown.data.loader import runs
@@ -321,7 +322,7 @@ def _checked(scorer: AbstractScorer, values: np.ndarray, ids: ExampleIds) -> np.
         first = int(np.flatnonzero(wrong)[0])
         raise MethodError(
             f"{type(scorer).__name__}: {int(wrong.sum())} of {len(values)} values are not finite; the first, of id "
-            f"{ids.keys[first]}, is {values[first]}. The network may have diverged: look at its training loss."
+            f"{told(ids.keys[first])}, is {values[first]}. The network may have diverged: look at its training loss."
         )
     return values
 

@@ -7,6 +7,7 @@ of that sum by a layer's output, holds for each example its own, and the norm of
 - convolution or linear over T positions, U the D inputs and G the C signals at each: ‖G Uᵀ‖_F² ("direct", T·D·C
   products) or Σ_{t,t'} (UᵀU ∘ GᵀG) ("Gram", about T²·(D + C)), whichever is cheaper. Bias: ‖Σ_t G_t‖².
 - normalisation with normalised input x̂: Σ_c (Σ_t g x̂)², bias Σ_c (Σ_t g)².
+- embedding of the tokens v_t: Σ_{t,t'} [v_t = v_t'] ⟨g_t, g_t'⟩.
 
 "Ghost norm" of Goodfellow 2015 (arXiv 1510.01799), for convolutions Bu et al. 2022 (arXiv 2205.10683). Here UᵀU of a
 convolution is read off the Gram matrix of its pixels, which spares the unfolding and most of the products.
@@ -175,6 +176,29 @@ def instance_norm(
     return norms
 
 
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Norms | None:
+    """Gives the norms of `functional.embedding`; None where its gradient depends on the other examples."""
+    if max_norm is not None or scale_grad_by_freq:
+        return None
+
+    def norms(signal: Tensor) -> dict[str, Tensor]:
+        tokens = input.reshape(len(input), -1)
+        back = signal.reshape(*tokens.shape, -1)
+        if padding_idx is not None:
+            back = back * (tokens != padding_idx)[:, :, None]
+        return {"weight": _agreement(back @ back.mT, (tokens[:, :, None] == tokens[:, None]).to(back.dtype))}
+
+    return norms
+
+
 FORMS: dict[Callable[..., Tensor], Callable[..., Norms | None]] = {
     functional.linear: linear,
     functional.conv2d: conv2d,
@@ -182,6 +206,7 @@ FORMS: dict[Callable[..., Tensor], Callable[..., Norms | None]] = {
     functional.layer_norm: layer_norm,
     functional.group_norm: group_norm,
     functional.instance_norm: instance_norm,
+    functional.embedding: embedding,
 }
 
 

@@ -144,22 +144,43 @@ class Moments:
 class Aum(AbstractDynamicsScorer):
     """AUM: area under the margin, the mean over epochs of the label's logit less the largest other logit.
 
-    Pleiss et al. 2020, equation 1 and section 3.1. Low values are hard examples, the lowest mostly wrong labels.
+    Pleiss et al. 2020, equation 1 and section 3.1. Low values are hard examples, the lowest mostly wrong labels. CCS
+    (Zheng et al. 2023) and D2 (Maharana et al. 2024) take probabilities instead, and their sum over the epochs.
+
+    Args:
+        of: the margin of the "logits", or of the "probabilities", for which `probability-margin` must be recorded.
     """
 
+    of: Literal["logits", "probabilities"] = "logits"
+
     important: ClassVar[Direction] = "low"
-    low: ClassVar[float] = -math.inf
-    high: ClassVar[float] = math.inf
-    quantities: ClassVar[tuple[str, ...]] = ("margin",)
     paper: ClassVar[str] = (
         "Pleiss et al. 2020, Identifying Mislabeled Data using the Area Under the Margin Ranking, section 3.1"
     )
+
+    def __post_init__(self) -> None:
+        if self.of not in ("logits", "probabilities"):
+            raise MethodError(
+                f"Aum(of={self.of!r}): a margin is between logits or between probabilities. Use one of these two words."
+            )
+
+    @property
+    def low(self) -> float:
+        return -math.inf if self.of == "logits" else -1.0
+
+    @property
+    def high(self) -> float:
+        return math.inf if self.of == "logits" else 1.0
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        return ("margin",) if self.of == "logits" else ("probability-margin",)
 
     def init(self, examples: int) -> Moments:
         return Moments.zero(examples)
 
     def update(self, state: Moments, epoch: Mapping[str, np.ndarray]) -> Moments:
-        return state.add(epoch["margin"])
+        return state.add(epoch[self.quantities[0]])
 
     def finish(self, state: Moments) -> np.ndarray:
         return state.means()
@@ -211,7 +232,7 @@ class Variability(AbstractDynamicsScorer):
         return state.deviations()
 
 
-Quantity = Literal["confidence", "correct", "margin", "loss", "el2n"]
+Quantity = Literal["confidence", "correct", "margin", "loss", "el2n", "probability-margin", "divergence"]
 
 _RANGES: dict[str, tuple[Direction, float, float]] = {
     "confidence": ("low", 0.0, 1.0),
@@ -219,6 +240,8 @@ _RANGES: dict[str, tuple[Direction, float, float]] = {
     "margin": ("low", -math.inf, math.inf),
     "loss": ("high", 0.0, math.inf),
     "el2n": ("high", 0.0, math.sqrt(2.0)),
+    "probability-margin": ("low", -1.0, 1.0),
+    "divergence": ("high", 0.0, math.inf),
 }
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from paredown.artifacts.scores import Direction
-from paredown.data.dataset import AbstractDataset, ImageDataset
+from paredown.data.dataset import AbstractDataset, AbstractImages
 from paredown.errors import MethodError
 from paredown.runtime import Runtime
 from paredown.scoring.base import AbstractDataScorer
@@ -29,7 +29,7 @@ class InputNorm(AbstractDataScorer):
     paper: ClassVar[str] = 'Kirsch 2023, Does "Deep Learning on a Data Diet" reproduce?'
 
     def of(self, data: AbstractDataset, *, runtime: Runtime, seed: int) -> np.ndarray:
-        if not isinstance(data, ImageDataset):
+        if not isinstance(data, AbstractImages):
             raise MethodError(
                 f"InputNorm is of the pixels of images, and {data.name} has {data.noun}. Use another score."
             )

@@ -6,18 +6,19 @@ have given for that shorter count, by class too. A method that cannot promise th
 
 from __future__ import annotations
 
-import os
 import sys
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from paredown.artifacts.apportion import turns
+from paredown.artifacts.uids import told
 from paredown.catalog import find, path_of
 from paredown.errors import MethodError
+from paredown.estimate import Estimate
 from paredown.method import Method
 from paredown.rng import stream
 from paredown.selection.candidates import Candidates, Choice
@@ -35,6 +36,8 @@ class AbstractSelector(Method):
     """Columns of which it needs one at least."""
     decides: ClassVar[bool] = False
     """Whether it knows by itself how many to keep, see `size`."""
+    draws: ClassVar[bool] = True
+    """Whether chance decides anything; without, the seed is no part of an address."""
     paper: ClassVar[str] = ""
 
     @property
@@ -56,48 +59,32 @@ class AbstractSelector(Method):
         """Gives how many of the candidates a selector that `decides` keeps."""
         raise NotImplementedError
 
+    def decided(self, candidates: Candidates, rng: np.random.Generator) -> np.ndarray | Choice:
+        """Gives the answer of a selector that `decides`, where no count is asked for: `size` of them.
+
+        Write it where finding out how many is most of the work.
+        """
+        count = self.size(candidates)
+        return self.choose(candidates, count, rng) if count else np.empty(0, np.int64)
+
     def estimate(self, candidates: Candidates, count: int) -> Estimate | None:
         """Gives what a choice will cost, where that is worth saying beforehand."""
         return None
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a computation will cost, counted from its sizes and not measured.
-
-    Args:
-        operations: floating-point operations, or steps of a loop.
-        memory: bytes beyond the input.
-        rate: operations a second on one core, of this kind.
-    """
-
-    operations: float
-    memory: float
-    rate: float = 20e9
-
-    @property
-    def seconds(self) -> float:
-        """How long that takes on all cores."""
-        return self.operations / (self.rate * (os.cpu_count() or 1))
-
-    def __str__(self) -> str:
-        size = f"{self.memory / 2**30:.1f} GiB" if self.memory >= 2**30 else f"{max(1, self.memory / 2**20):.0f} MiB"
-        return f"about {duration(self.seconds)} and {size} of memory on this machine's processor"
-
-
-def announce(selector: AbstractSelector, candidates: Candidates, count: int | None, *, shown: bool) -> None:
+def announce(
+    selector: AbstractSelector, candidates: Candidates, count: int | None, *, by_class: bool = False, shown: bool
+) -> None:
     """Says on standard error what a choice will cost, where that is more than a few seconds."""
-    estimate = selector.estimate(candidates, count or len(candidates))
+    size, classes = len(candidates), 1
+    if by_class and candidates.labels is not None:
+        classes = len(np.unique(candidates.labels))
+    # Class by class, as many choices from as many examples as a class has on average.
+    estimate = selector.estimate(candidates.beginning(-(-size // classes)), -(-(count or size) // classes))
+    if estimate is not None:
+        estimate = replace(estimate, operations=estimate.operations * classes)
     if shown and estimate is not None and estimate.seconds > 5:
         print(f"{selector.name} on {len(candidates):,} examples will take {estimate}.", file=sys.stderr)
-
-
-def duration(seconds: float) -> str:
-    """Gives a time in the unit that people would use."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(1, round(seconds))} s"
 
 
 @dataclass(frozen=True)
@@ -162,32 +149,51 @@ def decide(
     elif not selector.decides:
         raise MethodError(f"{type(selector).__name__} does not say how many to keep. Give fraction= or count=.")
     if not by_class:
-        count = selector.size(candidates) if count is None else count
-        return _answer(selector, candidates, count, stream(seed, "select"))
+        return _some(selector, candidates, _answer(selector, candidates, count, stream(seed, "select")))
     assert candidates.labels is not None
     classes, sizes = np.unique(candidates.labels, return_counts=True)
     members = [np.flatnonzero(candidates.labels == label) for label in classes]
+
+    def of_class(place: int, budget: int | None) -> Choice:
+        rng = stream(seed, "select", "class", int(classes[place]))
+        return _answer(selector, candidates.take(members[place]), budget, rng)
+
+    decided: list[Choice] = []
     if count is None:
-        sizes = np.array([selector.size(candidates.take(rows)) for rows in members])
+        decided = [of_class(place, None) for place in range(len(classes))]
+        sizes = np.array([len(part.positions) for part in decided])
         count = int(sizes.sum())
     turn = turns(sizes, count)
     chosen, weight = np.empty(count, dtype=np.int64), np.ones(count)
     weighted = False
-    for place, label in enumerate(classes):
+    for place in range(len(classes)):
         budget = int((turn == place).sum())
         if budget:
-            rng = stream(seed, "select", "class", int(label))
-            part = _answer(selector, candidates.take(members[place]), budget, rng)
+            part = decided[place] if decided else of_class(place, budget)
             chosen[turn == place] = members[place][part.positions]
             if part.weight is not None:
                 weighted, weight[turn == place] = True, part.weight
-    return Choice(chosen, weight if weighted else None, candidates.labels[chosen].astype(np.int64))
+    stratum = candidates.labels[chosen].astype(np.int64)
+    return _some(selector, candidates, Choice(chosen, weight if weighted else None, stratum))
 
 
-def _answer(selector: AbstractSelector, candidates: Candidates, count: int, rng: np.random.Generator) -> Choice:
-    given = selector.choose(candidates, count, rng)
+def _some(selector: AbstractSelector, candidates: Candidates, choice: Choice) -> Choice:
+    """Refuses to keep nothing, where a selector decided so."""
+    if not len(choice.positions):
+        values = candidates.values
+        span = "" if values is None else f", whose scores lie from {values.min():g} to {values.max():g}"
+        raise MethodError(
+            f"{type(selector).__name__} keeps none of the {len(candidates)} candidates{span}. Change its fields, or "
+            "give fraction= or count=."
+        )
+    return choice
+
+
+def _answer(selector: AbstractSelector, candidates: Candidates, count: int | None, rng: np.random.Generator) -> Choice:
+    given = selector.decided(candidates, rng) if count is None else selector.choose(candidates, count, rng)
     answer = given if isinstance(given, Choice) else Choice(np.asarray(given))
     positions = np.asarray(answer.positions)
+    count = len(positions) if count is None else count
     fault = ""
     if positions.shape != (count,) or positions.dtype.kind not in "iu":
         fault = f"gave {positions.dtype} of shape {positions.shape}, and {count} whole numbers are needed"
@@ -240,5 +246,6 @@ def _check_needs(selector: AbstractSelector, candidates: Candidates, by_class: b
         wrong = np.flatnonzero(np.isnan(candidates.values))
         raise MethodError(
             f"{name}: {len(wrong)} of {len(candidates)} scores are NaN; the first is that of id "
-            f"{candidates.keys[wrong[0]]}. They have no place in an order. Score again, or leave those examples out."
+            f"{told(candidates.keys[wrong[0]])}. They have no place in an order. Score again, or leave those examples "
+            "out."
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,13 @@ class Candidates:
             taken[name] = column.take(positions) if isinstance(column, Neighbors) else pick(column, positions)
         return Candidates(**taken)
 
+    def beginning(self, size: int) -> Candidates:
+        """Gives the first so many candidates without reading anything, for what goes by sizes alone."""
+        if size >= len(self):
+            return self
+        columns = {name: getattr(self, name) for name in self.columns()}
+        return replace(self, **{name: _first(column, size) for name, column in columns.items()})
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -83,6 +90,14 @@ class Choice:
     positions: np.ndarray
     weight: np.ndarray | None = None
     stratum: np.ndarray | None = None
+
+
+def _first(column: Any, size: int) -> Any:
+    if isinstance(column, Neighbors):
+        return Neighbors(column.positions[:size], column.distances[:size], column.metric)
+    if isinstance(column, View):
+        return View(column.rows, column.positions[:size])
+    return None if column is None else column[:size]
 
 
 def pick(rows: Any, positions: np.ndarray) -> Any:

@@ -13,13 +13,14 @@ from typing import ClassVar
 
 import numpy as np
 
+from paredown.artifacts.uids import ranked
 from paredown.errors import MethodError
 from paredown.selection.base import AbstractSelector, Candidates
 
 
 def ascending(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Gives positions in the order of their values; ties in the order of their ids, shape (N,)."""
-    by_id = np.argsort(keys, kind="stable")
+    by_id = ranked(keys)
     return by_id[np.argsort(values[by_id], kind="stable")]
 
 
@@ -35,6 +36,7 @@ class Highest(AbstractSelector):
     The keep-max rule of Paul, Ganguli, Dziugaite 2021, section 3, for EL2N and GraNd.
     """
 
+    draws: ClassVar[bool] = False
     paper: ClassVar[str] = "Paul, Ganguli, Dziugaite 2021, Deep Learning on a Data Diet, section 3"
 
     def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -44,6 +46,8 @@ class Highest(AbstractSelector):
 @dataclass(frozen=True)
 class Lowest(AbstractSelector):
     """Lowest: the smallest values first; of equal ones the smallest id."""
+
+    draws: ClassVar[bool] = False
 
     def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
         return ascending(_values(candidates), candidates.keys)[:count]
@@ -62,6 +66,7 @@ class Window(AbstractSelector):
 
     offset: float = 0.0
 
+    draws: ClassVar[bool] = False
     paper: ClassVar[str] = "Paul, Ganguli, Dziugaite 2021, Deep Learning on a Data Diet, section 4"
 
     def __post_init__(self) -> None:
@@ -85,6 +90,7 @@ class Window(AbstractSelector):
 class HighestMagnitude(AbstractSelector):
     """Highest magnitude: the largest |values| first; of equal ones the largest id. In the code of Paul et al. 2021."""
 
+    draws: ClassVar[bool] = False
     paper: ClassVar[str] = "Paul, Ganguli, Dziugaite 2021, Deep Learning on a Data Diet, code only"
 
     def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -95,6 +101,7 @@ class HighestMagnitude(AbstractSelector):
 class LowestMagnitude(AbstractSelector):
     """Lowest magnitude: the smallest |values| first; of equal ones the smallest id. In the code of Paul et al. 2021."""
 
+    draws: ClassVar[bool] = False
     paper: ClassVar[str] = "Paul, Ganguli, Dziugaite 2021, Deep Learning on a Data Diet, code only"
 
     def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -127,4 +134,4 @@ class Random(AbstractSelector):
             drawn = rng.permutation(size)[:count]
         else:
             drawn = np.random.RandomState(self.legacy_seed).choice(size, count, replace=False)
-        return np.argsort(candidates.keys, kind="stable")[drawn]
+        return ranked(candidates.keys)[drawn]

@@ -1,11 +1,14 @@
-"""The contract of a probe."""
+"""The contract of a probe, of networks or of selections."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
-from paredown.artifacts import Row
-from paredown.evaluation import AbstractProbe
+from paredown.artifacts import EmbeddingMatrix, Row, Selection
+from paredown.evaluation import AbstractProbe, AbstractSelectionProbe
+from paredown.rng import stream
 from paredown.runtime import Runtime
 from paredown.testing.promises import (
     EXAMPLES,
@@ -14,21 +17,33 @@ from paredown.testing.promises import (
     example_network,
     left_alone,
     promise,
+    rows_of,
     same_values,
 )
 
 
-def check_probe(probe: AbstractProbe) -> None:
+def check_probe(probe: AbstractProbe | AbstractSelectionProbe) -> None:
     """Checks a probe.
 
     - It is plain data: `build` gives it back from `plain()`.
-    - Each figure is a row of a report: finite, with n, and with a spread where n is above 1.
-    - The same again gives the same; the batch size changes nothing; the network comes back as it was.
+    - Each figure is a row of a report, finite and with n; no two have the same metric and group.
+    - The same again gives the same.
+    - Of networks: a figure with n above 1 has a spread; the batch size changes nothing; the network comes back as it
+      was.
+    - Of selections: neither the order of the data nor that of the selections beside it changes a figure; what it is
+      given is only read.
 
     Raises:
         BrokenPromise: one of these does not hold.
     """
     check_plain(probe)
+    if isinstance(probe, AbstractSelectionProbe):
+        _check_selection_probe(probe)
+    else:
+        _check_network_probe(probe)
+
+
+def _check_network_probe(probe: AbstractProbe) -> None:
     name, data, network = type(probe).__name__, example_data(), example_network()
 
     def measure(batch_size: int) -> list[Row]:
@@ -37,13 +52,46 @@ def check_probe(probe: AbstractProbe) -> None:
 
     with left_alone(network, name):
         rows = measure(EXAMPLES)
-    promise(bool(rows), name, "it measures nothing")
-    labels = [(row.metric, row.group, row.threat) for row in rows]
-    promise(len(set(labels)) == len(labels), name, "two figures have the same metric and group")
     bare = [row.metric for row in rows if row.n > 1 and row.spread is None]
     promise(not bare, name, f"{bare} has n above 1 and no spread")
-    for batch_size, what in ((EXAMPLES, "measuring again"), (5, "batches of 5")):
-        found = measure(batch_size)
-        same = [(row.metric, row.group, row.threat) for row in found] == labels
-        same = same and all(same_values(np.array(a.value), np.array(b.value)) for a, b in zip(rows, found, strict=True))
+    _check_rows(name, rows, [(lambda: measure(EXAMPLES), "measuring again"), (lambda: measure(5), "batches of 5")])
+
+
+def _check_selection_probe(probe: AbstractSelectionProbe) -> None:
+    name, data = type(probe).__name__, example_data()
+    rng = stream(0, "contract", "selections")
+    vectors = rng.standard_normal((EXAMPLES, 4)).astype(np.float32)
+
+    def chosen(count: int) -> Selection:
+        return Selection(data.ids.take(rng.permutation(EXAMPLES)[:count]), base=EXAMPLES)
+
+    first, others = chosen(8), [chosen(8), chosen(12)]
+    keys = first.ids.keys.copy()
+
+    def measure(rows: np.ndarray, beside: Sequence[Selection]) -> list[Row]:
+        matrix = EmbeddingMatrix(data.ids.take(rows), vectors[rows], metric="euclidean")
+        figures = probe.measure(
+            first, rows_of(data, rows), others=[first, *beside], embeddings=matrix, runtime=Runtime(), seed=0
+        )
+        same = np.array_equal(first.ids.keys, keys) and np.array_equal(matrix.vectors, vectors[rows])
+        promise(same, name, "it writes into what it is given")
+        return [Row(**({"data": data.name, "subject": "selection"} | dict(figure))) for figure in figures]
+
+    everything, order = np.arange(EXAMPLES), rng.permutation(EXAMPLES)
+    again: list[tuple[Callable[[], list[Row]], str]] = [
+        (lambda: measure(everything, others), "measuring again"),
+        (lambda: measure(order, others), "another order of the data"),
+        (lambda: measure(everything, others[::-1]), "another order of the selections beside it"),
+    ]
+    _check_rows(name, measure(everything, others), again)
+
+
+def _check_rows(name: str, rows: list[Row], again: Sequence[tuple[Callable[[], list[Row]], str]]) -> None:
+    promise(bool(rows), name, "it measures nothing")
+    known = {(row.metric, row.group, row.threat): row.value for row in rows}
+    promise(len(known) == len(rows), name, "two figures have the same metric and group")
+    for measure, what in again:
+        found = {(row.metric, row.group, row.threat): row.value for row in measure()}
+        same = found.keys() == known.keys()
+        same = same and all(same_values(np.array(found[label]), np.array(known[label])) for label in known)
         promise(same, name, f"{what} gives other figures")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from paredown.artifacts import QUANTITIES, ExampleIds, Pool, TrainingDynamics
+from paredown.artifacts import ALL_QUANTITIES, EmbeddingMatrix, ExampleIds, Pool, TrainingDynamics
 from paredown.data import ImageDataset
 from paredown.errors import ParedownError
 from paredown.method import Method, build
@@ -68,14 +68,26 @@ def left_alone(network: nn.Module, name: str) -> Iterator[None]:
     promise(all(p.grad is None for p in network.parameters()), name, "it leaves gradients on the network")
 
 
+class Example(ImageDataset):
+    """Images with columns of metadata beside them, each a function of the image, so that both move together."""
+
+    def column(self, name: str) -> np.ndarray:
+        pixels = self.images.reshape(len(self.images), -1).astype(np.int64)
+        columns = {
+            "brightness": pixels.mean(axis=1),
+            "original_width": pixels[:, 0] + 1,
+            "original_height": pixels[:, 1] + 1,
+            "text": np.array(["word " * int(count) for count in pixels[:, 2] % 9]),
+        }
+        return columns[name] if name in columns else super().column(name)
+
+
 def example_data() -> ImageDataset:
     """Gives a data set of 24 images in three classes, sorted by class, as the checks use it."""
     rng = stream(0, "contract", "data")
     images = rng.integers(0, 256, (EXAMPLES, 8, 8, 3), dtype=np.uint8)
     labels = np.sort(np.arange(EXAMPLES) % CLASSES)
-    return ImageDataset.from_arrays(
-        images, labels, classes=[f"class {label}" for label in range(CLASSES)], name="contract"
-    )
+    return Example.from_arrays(images, labels, classes=[f"class {label}" for label in range(CLASSES)], name="contract")
 
 
 def example_network() -> Network:
@@ -99,13 +111,25 @@ def example_dynamics() -> TrainingDynamics:
     rng = stream(0, "contract", "dynamics")
     epochs = []
     for number in range(12):
-        epoch = {quantity: rng.random(EXAMPLES).astype(np.float32) for quantity in QUANTITIES}
+        epoch = {quantity: rng.random(EXAMPLES).astype(np.float32) for quantity in ALL_QUANTITIES}
         epoch["correct"] = epoch["correct"].round()
+        if number == 0:
+            epoch["divergence"][:] = np.nan  # there is no presentation before the first
         if number % 2:
             absent = rng.random(EXAMPLES) < 0.2
             epoch = {quantity: np.where(absent, np.float32(np.nan), column) for quantity, column in epoch.items()}
         epochs.append(epoch)
-    return TrainingDynamics(ExampleIds.of_pool(Pool(("contract",), EXAMPLES, "0" * 64)), epochs)
+    ids = ExampleIds.of_pool(Pool(("contract",), EXAMPLES, "0" * 64))
+    return TrainingDynamics(ids, epochs, quantities=ALL_QUANTITIES)
+
+
+def example_embeddings() -> EmbeddingMatrix:
+    """Gives 24 vectors of six numbers in three clusters, two of them equal."""
+    rng = stream(0, "contract", "embeddings")
+    vectors = rng.standard_normal((CLASSES, 6))[np.arange(EXAMPLES) % CLASSES] + rng.standard_normal((EXAMPLES, 6)) / 2
+    vectors[1] = vectors[4]
+    ids = ExampleIds.of_pool(Pool(("contract",), EXAMPLES, "0" * 64))
+    return EmbeddingMatrix(ids, vectors.astype(np.float32), metric="euclidean")
 
 
 def rows_of(data: ImageDataset, rows: np.ndarray) -> ImageDataset:

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from paredown.artifacts import QUANTITIES, TrainingDynamics
+from paredown.artifacts import EmbeddingMatrix, TrainingDynamics
 from paredown.data import ImageDataset
 from paredown.rng import stream
 from paredown.runtime import Runtime
 from paredown.scoring import (
     AbstractDataScorer,
     AbstractDynamicsScorer,
+    AbstractEmbeddingScorer,
+    AbstractFeatureScorer,
     AbstractModelScorer,
     AbstractScorer,
     score_data,
     score_dynamics,
+    score_embeddings,
+    score_features,
     score_model,
 )
 from paredown.testing.promises import (
@@ -24,6 +28,7 @@ from paredown.testing.promises import (
     check_plain,
     example_data,
     example_dynamics,
+    example_embeddings,
     example_network,
     left_alone,
     promise,
@@ -51,16 +56,27 @@ def check_scorer(scorer: AbstractScorer) -> None:
     )
     promise(scorer.low < scorer.high, name, f"its range [{scorer.low}, {scorer.high}] is empty")
     promise(
-        isinstance(scorer, AbstractDynamicsScorer | AbstractModelScorer | AbstractDataScorer),
+        isinstance(
+            scorer,
+            AbstractDynamicsScorer
+            | AbstractModelScorer
+            | AbstractFeatureScorer
+            | AbstractDataScorer
+            | AbstractEmbeddingScorer,
+        ),
         name,
-        "it is no AbstractDynamicsScorer, AbstractModelScorer or AbstractDataScorer, so no verb knows how to call it",
+        "it is none of the kinds of scorers in scoring.base, so no verb knows how to call it",
     )
     if isinstance(scorer, AbstractDynamicsScorer):
         _check_dynamics_scorer(scorer)
     elif isinstance(scorer, AbstractModelScorer):
         _check_model_scorer(scorer)
+    elif isinstance(scorer, AbstractFeatureScorer):
+        _check_feature_scorer(scorer)
     elif isinstance(scorer, AbstractDataScorer):
         _check_data_scorer(scorer)
+    elif isinstance(scorer, AbstractEmbeddingScorer):
+        _check_embedding_scorer(scorer)
 
 
 def _check_dynamics_scorer(scorer: AbstractDynamicsScorer) -> None:
@@ -69,19 +85,19 @@ def _check_dynamics_scorer(scorer: AbstractDynamicsScorer) -> None:
     values = score_dynamics(scorer, seen)
     _check_values(scorer, values, EXAMPLES)
     promise(same_values(values, score_dynamics(scorer, seen), 0), name, "scoring again gives other values")
-    shuffled = TrainingDynamics(seen.ids, [_rows(epoch, order) for epoch in seen])
+    shuffled = TrainingDynamics(seen.ids, [_rows(epoch, order) for epoch in seen], quantities=seen.quantities)
     promise(
         same_values(score_dynamics(scorer, shuffled), values[order]),
         name,
         "permuting the examples changes their values",
     )
-    state, buffer = scorer.init(EXAMPLES), {name: np.empty(EXAMPLES, np.float32) for name in QUANTITIES}
+    state, buffer = scorer.init(EXAMPLES), {name: np.empty(EXAMPLES, np.float32) for name in seen.quantities}
     for epoch in example_dynamics():
         for quantity, column in buffer.items():
             column[:] = epoch[quantity]
         before = {quantity: column.copy() for quantity, column in buffer.items()}
         state = scorer.update(state, buffer)
-        unchanged = all(np.array_equal(before[q], buffer[q], equal_nan=True) for q in QUANTITIES)
+        unchanged = all(np.array_equal(before[q], buffer[q], equal_nan=True) for q in seen.quantities)
         promise(unchanged, name, "update() writes into the epoch that it is given")
     promise(
         same_values(np.asarray(scorer.finish(state), np.float64), values),
@@ -116,6 +132,23 @@ def _check_model_scorer(scorer: AbstractModelScorer) -> None:
         promise(same_values(alone, values[part]), name, "the value of an example depends on which others are scored")
 
 
+def _check_feature_scorer(scorer: AbstractFeatureScorer) -> None:
+    name, order = type(scorer).__name__, stream(0, "contract", "order").permutation(EXAMPLES)
+    data, network = example_data(), example_network()
+
+    def score(data: ImageDataset, batch_size: int) -> np.ndarray:
+        return score_features(scorer, network, data, runtime=Runtime(device="cpu", batch_size=batch_size))
+
+    with left_alone(network, name):
+        values = score(data, EXAMPLES)
+    _check_values(scorer, values, EXAMPLES)
+    promise(same_values(values, score(data, EXAMPLES)), name, "scoring again gives other values")
+    promise(same_values(score(data, 5), values), name, "batches of 5 give other values than one batch")
+    promise(
+        same_values(score(rows_of(data, order), 5), values[order]), name, "permuting the examples changes their values"
+    )
+
+
 def _check_data_scorer(scorer: AbstractDataScorer) -> None:
     name, order = type(scorer).__name__, stream(0, "contract", "order").permutation(EXAMPLES)
     data = example_data()
@@ -129,6 +162,21 @@ def _check_data_scorer(scorer: AbstractDataScorer) -> None:
     promise(same_values(score(data, 5), values), name, "batches of 5 give other values than one batch")
     promise(
         same_values(score(rows_of(data, order), 5), values[order]), name, "permuting the examples changes their values"
+    )
+
+
+def _check_embedding_scorer(scorer: AbstractEmbeddingScorer) -> None:
+    name, order = type(scorer).__name__, stream(0, "contract", "order").permutation(EXAMPLES)
+    embeddings, runtime = example_embeddings(), Runtime()
+    values = score_embeddings(scorer, embeddings, runtime=runtime)
+    _check_values(scorer, values, EXAMPLES)
+    again = score_embeddings(scorer, embeddings, runtime=runtime)
+    promise(same_values(values, again, 0), name, "scoring again with the same seed gives other values")
+    moved = EmbeddingMatrix(embeddings.ids.take(order), embeddings.vectors[order], metric=embeddings.metric)
+    promise(
+        same_values(score_embeddings(scorer, moved, runtime=runtime), values[order]),
+        name,
+        "permuting the examples changes their values",
     )
 
 

@@ -60,8 +60,12 @@ def examples(selector: AbstractSelector) -> dict[str, Candidates]:
         vectors,
         bins=rng.integers(0, 4, SIZE),
     )
-    if _wants_factors(selector, plain):
+    refused = _refusal(selector, plain)
+    if "last-layer-gradient" in refused:
         plain = replace(plain, factors=(2, WIDTH - 2))
+    if "below 0" in refused:
+        values = np.abs(values)
+        plain = replace(plain, values=values, importance=values)
     twice = np.repeat(vectors[: SIZE // 2], 2, axis=0)
     kinds = {
         "drawn": plain,
@@ -114,13 +118,13 @@ def _check_orders(selector: AbstractSelector, candidates: Candidates, by_class: 
     )
 
 
-def _wants_factors(selector: AbstractSelector, candidates: Candidates) -> bool:
-    """Says whether it refuses vectors that stand for themselves, because it takes gradients."""
+def _refusal(selector: AbstractSelector, candidates: Candidates) -> str:
+    """Gives why it refuses plain candidates: because it takes gradients, or only importance from 0 up."""
     try:
         decide(selector, candidates.take(np.arange(SIZE)), 1)
     except MethodError as error:
-        return "last-layer-gradient" in str(error)
-    return False
+        return str(error)
+    return ""
 
 
 def _connected(candidates: Candidates) -> Candidates:

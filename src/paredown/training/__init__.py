@@ -6,7 +6,7 @@ from paredown.training.callbacks import hugging_face_callback, lightning_callbac
 from paredown.training.loop import fit
 from paredown.training.optimizers import AbstractOptimizer, Adam, AdamW, Sgd
 from paredown.training.record import Recorder, Recording
-from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Step, Triangular
+from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Linear, Step, Triangular
 from paredown.training.training import Training
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "AdamW",
     "Constant",
     "Cosine",
+    "Linear",
     "Recorder",
     "Recording",
     "Sgd",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from paredown.data.device import choose
+from paredown.data.device import choose, fast_bfloat16
 from paredown.runtime import Runtime
 
 LARGE = 16 * 16
@@ -87,20 +87,6 @@ def place(runtime: Runtime, *, pixels: int = LARGE) -> Iterator[Place]:
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Says whether training in bfloat16 is faster than in float32 there.
-
-    A GPU since Ampere; a CPU with AMX or AVX512-BF16 (convnet, small-resnet and resnet18 at 28×28 and 32×32 train 1.6
-    to 2 times as fast there as in float32, `benchmarks/recording.py`). Other CPUs only emulate it.
-    """
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        return any(getattr(torch.cpu, test, lambda: False)() for test in tests)
-    return False
 
 
 def _wants_bfloat16(runtime: Runtime, device: torch.device, pixels: int) -> bool:

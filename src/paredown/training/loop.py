@@ -21,7 +21,7 @@ from torch import Tensor
 
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import LearnableDataset
-from paredown.data.loader import AbstractInputs, batches, epoch_order
+from paredown.data.loader import WHOLE, AbstractInputs, batches, epoch_order
 from paredown.models.build import AbstractModel, AbstractNetwork, save
 from paredown.progress import bar as open_bar
 from paredown.rng import key
@@ -130,21 +130,31 @@ class Feed:
         order = epoch_order(np.arange(len(self.positions)), seed=self.seed, epoch=number)
         return batches(order, self.training.batch_size, drop_last=self.training.drop_last)
 
-    def whole(self, parts: list[np.ndarray], first: int) -> Iterator[Tensor]:
-        """Gives the examples of consecutive batches, augmented under the numbers from `first` on."""
+    def whole(self, parts: list[np.ndarray], first: int, *, looked_at: slice = WHOLE) -> Iterator[Tensor]:
+        """Gives the examples of consecutive batches, augmented under the numbers from `first` on.
+
+        Args:
+            parts: the batches, as rows of the chosen examples.
+            first: the number of the first.
+            looked_at: the others of a batch may hold anything; see `AbstractInputs.ahead`.
+        """
         numbered = ((self.positions[rows], key(self.seed, "augment", first + n)) for n, rows in enumerate(parts))
-        return self.inputs.ahead(numbered, self.augmentation)
+        return self.inputs.ahead(numbered, self.augmentation, looked_at)
+
+    @property
+    def mine(self) -> slice:
+        """This process's share of every batch."""
+        return slice(self.place.rank, None, self.place.processes)
 
     def share(self, rows: np.ndarray, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Gives this process's share of a batch: examples, labels, rows, weights.
 
-        Every process augments the whole batch and keeps its share, so that their number changes no example.
+        Random numbers are drawn for the whole batch in every process, so that their number changes no example.
         """
         y = self.inputs.labels(self.positions[rows])
         where = torch.from_numpy(rows).to(self.place.device, non_blocking=True)
         if self.place.processes > 1:
-            mine = slice(self.place.rank, None, self.place.processes)
-            x, y, where = x[mine], y[mine], where[mine]
+            x, y, where = x[self.mine], y[self.mine], where[self.mine]
         return x, y, where, None if self.weights is None else self.weights[where]
 
 
@@ -193,7 +203,7 @@ class Loop:
             while self.step < self.plan.steps:
                 epoch, done = divmod(self.step, self.plan.per_epoch)
                 parts = list(islice(self.feed.epoch(epoch), done, done + self.plan.steps - self.step))
-                for rows, x in zip(parts, self.feed.whole(parts, self.step + 1), strict=True):
+                for rows, x in zip(parts, self.feed.whole(parts, self.step + 1, looked_at=self.feed.mine), strict=True):
                     self._take(rows, x)
                     bar.move(self.step)
                     last = self.step % self.plan.per_epoch == 0 or self.step == self.plan.steps

@@ -17,21 +17,12 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from paredown.artifacts.dynamics import (
-    QUANTITIES,
-    DynamicsWriter,
-    Source,
-    TrainingDynamics,
-    check_quantities,
-)
+from paredown.artifacts.dynamics import QUANTITIES, DynamicsWriter, Source, TrainingDynamics, check_quantities
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.errors import DataError, MethodError, PoolMismatch
 from paredown.method import Method
-
-PENDING = 1 << 20
-"""Logits that wait, at most, to be observed together: 4 MB."""
+from paredown.training.observations import Buffers
 
 
 @dataclass(frozen=True)
@@ -39,7 +30,9 @@ class Recording(Method):
     """What is recorded while training, from where, and how often.
 
     Args:
-        quantities: of confidence, correct, margin, loss, el2n; each costs four bytes an example and epoch.
+        quantities: of confidence, correct, margin, loss, el2n, probability-margin, divergence; each costs four bytes an
+            example and epoch. For divergence the device also holds two bytes an example and class: the logarithms of
+            the probabilities at the presentation before, in float16, of which it is correct to about 0.001.
         by: `presentations` records the forward passes that train (augmented images, training mode, weights before the
             step's update; forgetting and AUM are defined so). `evaluation` makes a pass over the un-augmented images in
             evaluation mode after the epoch, which costs about a third of it.
@@ -58,95 +51,6 @@ class Recording(Method):
             raise MethodError(f"Recording(by={self.by!r}): not a source. Use presentations or evaluation.")
         if self.every < 1:
             raise MethodError(f"Recording(every={self.every}): every first epoch is the most. Give 1 or more.")
-
-
-def observe(
-    logits: torch.Tensor, labels: torch.Tensor, quantities: Iterable[str] = QUANTITIES
-) -> dict[str, torch.Tensor]:
-    """Gives what the logits of a batch say about its examples, in float32 whatever the logits' type.
-
-    With `p = softmax(z)`: confidence `p_y`; correct `argmax z = y`; margin `z_y − max_{c≠y} z_c` (Pleiss et al. 2020,
-    AUM, eq. 1); loss `−log p_y`; EL2N `‖p − e_y‖₂` (Paul et al. 2021, section 2).
-
-    Args:
-        logits: shape (B, C).
-        labels: int64, shape (B,).
-        quantities: which of them.
-
-    Returns:
-        float32 tensors of shape (B,) on the logits' device, by name.
-    """
-    wanted = set(quantities)
-    logits, column = logits.detach().float(), labels[:, None]
-    seen: dict[str, torch.Tensor] = {}
-    if wanted & {"confidence", "loss", "el2n"}:
-        log_p = functional.log_softmax(logits, dim=1)
-        log_p_y = log_p.gather(1, column)[:, 0]
-        seen["loss"] = -log_p_y
-        seen["confidence"] = log_p_y.exp()
-        if "el2n" in wanted:
-            # At the label p_y − 1 is minus what the others have, which keeps its digits where p_y is nearly 1.
-            error = log_p.exp_().scatter_(1, column, 0.0)
-            error.scatter_(1, column, -error.sum(1, keepdim=True))
-            seen["el2n"] = torch.linalg.vector_norm(error, dim=1)
-    if "correct" in wanted:
-        seen["correct"] = (logits.argmax(1) == labels).float()
-    if "margin" in wanted:
-        of_label = logits.gather(1, column)[:, 0]
-        seen["margin"] = of_label - logits.scatter(1, column, -torch.inf).amax(1)
-    return {name: seen[name] for name in QUANTITIES if name in wanted}
-
-
-class Buffers:
-    """One epoch of quantities on the device: N floats each, NaN until an example is seen.
-
-    Batches wait until about `PENDING` logits have come together: a dozen small operations for many batches at once cost
-    next to nothing, and after each step they would not.
-    """
-
-    def __init__(self, examples: int, quantities: tuple[str, ...], device: torch.device) -> None:
-        self.quantities = quantities
-        self._values = torch.full((len(quantities), examples), torch.nan, device=device)
-        self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self._logits = 0
-
-    def put(self, rows: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Takes a batch: its rows (int64, each at most once an epoch), logits that nobody changes later, and labels."""
-        self._waiting.append((rows, logits, labels))
-        self._logits += logits.numel()
-        if self._logits >= PENDING:
-            self._observe()
-
-    def values(self) -> torch.Tensor:
-        """Gives the epoch as it stands, float32 of shape (quantities, N)."""
-        self._observe()
-        return self._values
-
-    def clear(self) -> None:
-        """Forgets the epoch."""
-        self._waiting, self._logits = [], 0
-        self._values.fill_(torch.nan)
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """Gives what is known and what waits: saving it must not change which batches are observed together."""
-        waiting = zip(("rows", "logits", "labels"), map(torch.cat, zip(*self._waiting, strict=True)), strict=True)
-        return {"values": self._values} | (dict(waiting) if self._waiting else {})
-
-    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Takes back what `tensors` gave."""
-        self._values.copy_(tensors["values"])
-        if "logits" in tensors:
-            device = self._values.device
-            rows, logits, labels = (tensors[name].to(device) for name in ("rows", "logits", "labels"))
-            self.put(rows, logits, labels)
-
-    def _observe(self) -> None:
-        if not self._waiting:
-            return
-        rows, logits, labels = map(torch.cat, zip(*self._waiting, strict=True))
-        seen = observe(logits, labels, self.quantities)
-        self._values[:, rows] = torch.stack([seen[name] for name in self.quantities])
-        self._waiting, self._logits = [], 0
 
 
 class Recorder:

@@ -35,6 +35,16 @@ def half_cosine(step: int, *, warmup: int, total: int, floor: float) -> float:
     return floor + (1 - floor) / 2 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
+def rise_and_fall(step: int, *, warmup: int, total: int) -> float:
+    """Gives a linear rise to 1 over `warmup` steps, then `(T + 1 − t)/(T − w)`: no step has a rate of zero.
+
+    The first step after the warm-up has the whole rate, the last one `1/(T − w)` of it.
+    """
+    if step <= warmup:
+        return step / warmup
+    return (total + 1 - step) / max(total - warmup, 1)
+
+
 def triangle(step: int, *, peak: int, total: int) -> float:
     """Gives a linear rise from 0 to 1 at step `peak`, then a linear fall to 0 at step `total`."""
     if step <= peak:
@@ -111,6 +121,25 @@ class Cosine(AbstractSchedule):
 
     def share(self, step: int, total: int) -> float:
         return half_cosine(step, warmup=as_step(self.warmup, total), total=total, floor=self.floor)
+
+
+@dataclass(frozen=True)
+class Linear(AbstractSchedule):
+    """A linear warm-up to the whole rate, then a linear fall that the end of the training would bring to zero.
+
+    The usual schedule for fine-tuning transformers (Devlin et al. 2019, BERT, appendix A.2).
+
+    Args:
+        warmup: how long the rate rises from nothing; below 1 a share of the training, from 1 on a number of steps.
+    """
+
+    warmup: float = 0.05
+
+    def __post_init__(self) -> None:
+        _check_moment("Linear", "warmup", self.warmup)
+
+    def share(self, step: int, total: int) -> float:
+        return rise_and_fall(step, warmup=as_step(self.warmup, total), total=total)
 
 
 @dataclass(frozen=True)

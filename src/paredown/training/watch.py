@@ -14,7 +14,8 @@ from paredown.artifacts.dynamics import DynamicsWriter
 from paredown.artifacts.ids import ExampleIds
 from paredown.data.loader import AbstractInputs, batches
 from paredown.training.devices import Place
-from paredown.training.record import Buffers, Recording
+from paredown.training.observations import Buffers
+from paredown.training.record import Recording
 from paredown.training.training import Plan
 
 
@@ -70,14 +71,16 @@ class Watch:
 
     def tensors(self) -> dict[str, Tensor]:
         """Gives the unfinished epoch."""
-        held = self._buffers.tensors() if self.place.processes == 1 else {"values": self._gathered()}
+        whole = {"values": self._gathered()} if self.place.processes > 1 else {}
+        held = self._buffers.tensors() | whole
         return {f"watch.{name}": tensor for name, tensor in held.items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes the unfinished epoch back; of several processes the first one has it all."""
-        if self.place.rank == 0:
-            mine = {name.removeprefix("watch."): value for name, value in tensors.items() if name.startswith("watch.")}
-            self._buffers.restore(mine)
+        """Takes the unfinished epoch back; of several processes the first one has it all, and each remembers."""
+        mine = {name.removeprefix("watch."): value for name, value in tensors.items() if name.startswith("watch.")}
+        if self.place.rank > 0:
+            mine["values"] = torch.full_like(mine["values"], torch.nan)
+        self._buffers.restore(mine)
 
     def _epoch(self, step: int) -> int:
         return (step - 1) // self.plan.per_epoch
@@ -99,5 +102,6 @@ class Watch:
         values = self._buffers.values()
         if self.place.processes == 1:
             return values
+        self._buffers.share(self.place.total)
         known = self.place.total((~values.isnan()).float())
         return torch.where(known > 0, self.place.total(values.nan_to_num(nan=0.0)), torch.nan)

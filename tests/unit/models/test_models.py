@@ -8,14 +8,15 @@ from torch import nn
 
 from paredown.errors import MethodError
 from paredown.method import build
-from paredown.models import ConvNet, Factory, PreActResNet18, ResNet18, ResNet50, SimpleCnn, SmallResNet
+from paredown.models import ConvNet, Factory, PreActResNet18, ResNet18, ResNet34, ResNet50, SimpleCnn, SmallResNet
 from paredown.models.layers import SamePad
 
-NAMES = ["convnet", "preact-resnet18", "resnet18", "resnet50", "simple-cnn", "small-resnet"]
+NAMES = ["convnet", "preact-resnet18", "resnet18", "resnet34", "resnet50", "simple-cnn", "small-resnet"]
 NARROW = {
     "convnet": ConvNet(width=8),
     "preact-resnet18": PreActResNet18(width=4),
     "resnet18": ResNet18(width=4),
+    "resnet34": ResNet34(stages=(1, 1), width=4),
     "resnet50": ResNet50(stages=(1, 1, 1), width=4),
     "simple-cnn": SimpleCnn(channels=(4, 6)),
     "small-resnet": SmallResNet(width=4),
@@ -38,6 +39,25 @@ def size(body: nn.Module) -> int:
 )
 def test_parameter_counts_are_the_specified_ones(name: str, classes: int, parameters: int) -> None:
     assert size(build("model", name).build((3, 32, 32), classes)) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)]
+)
+def test_with_the_large_stem_they_are_the_networks_for_imagenet(name: str, parameters: int) -> None:
+    with torch.device("meta"):
+        body = build("model", {"name": name, "stem": "large"}).build((3, 224, 224), 1000)
+    assert size(body) == parameters
+    assert body.maps(torch.zeros(1, 3, 224, 224, device="meta")).shape[2:] == (7, 7)
+
+
+@pytest.mark.parametrize("model", [ResNet18, ResNet34, ResNet50])
+def test_the_large_stem_quarters_an_image_before_the_first_block(model: type[ResNet18]) -> None:
+    small, large = (model(stages=(1,), width=4, stem=stem).build((3, 33, 40), 5) for stem in ("small", "large"))  # type: ignore[arg-type]
+    x = torch.rand(2, 3, 33, 40)
+    assert small.maps(x).shape[2:] == (33, 40) and large.maps(x).shape[2:] == (9, 10)
+    assert large(x).shape == (2, 5)
+    torch.testing.assert_close(large(x), large.linear(large.maps(x).mean((2, 3))))
 
 
 @pytest.mark.parametrize(("name", "floats"), [("resnet18", 9_600), ("resnet50", 53_120)])

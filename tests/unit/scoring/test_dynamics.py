@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paredown.artifacts import QUANTITIES, ExampleIds, Pool, TrainingDynamics
+from paredown.artifacts import ALL_QUANTITIES, ExampleIds, Pool, TrainingDynamics
 from paredown.errors import MethodError
 from paredown.method import build
 from paredown.scoring import (
@@ -29,6 +29,7 @@ SCORERS = [
     Forgetting("zero"),
     Forgetting("infinite"),
     Aum(),
+    Aum("probabilities"),
     Correctness(),
     Variability(),
     RecordedMean(),
@@ -46,7 +47,7 @@ def dynamics(**quantities: np.ndarray) -> TrainingDynamics:
 def recorded(epochs: int, examples: int, seed: int = 0, missing: float = 0.2) -> TrainingDynamics:
     """Random dynamics in which everyone is presented in the second epoch and some are not in the others."""
     rng = np.random.default_rng(seed)
-    matrices = {name: rng.random((epochs, examples)) for name in QUANTITIES}
+    matrices = {name: rng.random((epochs, examples)) for name in ALL_QUANTITIES}
     matrices["correct"] = matrices["correct"].round()
     absent = rng.random((epochs, examples)) < missing
     absent[1] = False
@@ -58,7 +59,7 @@ def recorded(epochs: int, examples: int, seed: int = 0, missing: float = 0.2) ->
 def test_permuting_examples_permutes_values(scorer: AbstractDynamicsScorer, seed: int) -> None:
     whole = recorded(4, 12, seed)
     order = np.random.default_rng(seed).permutation(12)
-    shuffled = dynamics(**{name: whole.matrix(name)[:, order] for name in QUANTITIES})
+    shuffled = dynamics(**{name: whole.matrix(name)[:, order] for name in ALL_QUANTITIES})
     np.testing.assert_array_equal(score_dynamics(scorer, shuffled), score_dynamics(scorer, whole)[order])
 
 
@@ -79,6 +80,7 @@ def test_means_and_deviations_leave_out_what_was_not_presented() -> None:
     whole = recorded(5, 40)
     for scorer, expected in [
         (Aum(), np.nanmean(whole.matrix("margin").astype(np.float64), axis=0)),
+        (Aum("probabilities"), np.nanmean(whole.matrix("probability-margin").astype(np.float64), axis=0)),
         (Correctness(), np.nanmean(whole.matrix("correct").astype(np.float64), axis=0)),
         (Variability(), np.nanstd(whole.matrix("confidence").astype(np.float64), axis=0)),
         (RecordedMean("el2n"), np.nanmean(whole.matrix("el2n").astype(np.float64), axis=0)),
@@ -130,7 +132,14 @@ def test_events_of_a_loop_of_ones_own() -> None:
 
 @pytest.mark.parametrize(
     ("quantity", "important", "high"),
-    [("el2n", "high", math.sqrt(2)), ("confidence", "low", 1), ("margin", "low", math.inf), ("loss", "high", math.inf)],
+    [
+        ("el2n", "high", math.sqrt(2)),
+        ("confidence", "low", 1),
+        ("margin", "low", math.inf),
+        ("probability-margin", "low", 1),
+        ("loss", "high", math.inf),
+        ("divergence", "high", math.inf),
+    ],
 )
 def test_a_recorded_mean_has_the_direction_of_its_quantity(quantity: str, important: str, high: float) -> None:
     scorer = RecordedMean(quantity)  # type: ignore[arg-type]
@@ -142,6 +151,11 @@ def test_a_recorded_mean_has_the_direction_of_its_quantity(quantity: str, import
     [
         (Aum(), dynamics(loss=np.zeros((2, 3))), r"Aum needs 'margin', and the dynamics hold loss.*record margin"),
         (Aum(), dynamics(margin=np.zeros((0, 3))), "Aum: the dynamics hold no epoch"),
+        (
+            Aum("probabilities"),
+            dynamics(margin=np.zeros((2, 3))),
+            "Aum needs 'probability-margin', and the dynamics hold margin.*record probability-margin",
+        ),
         (
             Correctness(),
             dynamics(correct=np.array([[1, np.nan], [0, np.nan]])),
@@ -171,6 +185,8 @@ def test_what_is_refused(scorer: AbstractDynamicsScorer, seen: TrainingDynamics,
 def test_fields_are_checked() -> None:
     with pytest.raises(MethodError, match=r"Forgetting\(never_learned='never'\).*Use hardest, zero or infinite"):
         Forgetting("never")  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match=r"Aum\(of='losses'\): a margin is between logits or between probabilities"):
+        Aum("losses")  # type: ignore[arg-type]
     with pytest.raises(MethodError, match=r"RecordedMean\(quantity='gradient'\): not a recorded quantity"):
         RecordedMean("gradient")  # type: ignore[arg-type]
     with pytest.raises(MethodError, match=r"RecordedMean\(first=0, last=None\)"):

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from paredown.errors import DataError, MissingExtra
 from paredown.training import Recorder
 from paredown.training.callbacks import hugging_face_callback, lightning_callback
-from paredown.training.record import observe
+from paredown.training.observations import observe
 
 # Both libraries warn about their own dependencies, which is no business of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore")

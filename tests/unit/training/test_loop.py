@@ -18,7 +18,7 @@ from paredown.models.build import Factory, load
 from paredown.models.convnet import ConvNet
 from paredown.runtime import Runtime
 from paredown.training import Constant, Recording, Sgd, Training, fit
-from paredown.training.record import observe
+from paredown.training.observations import observe
 
 MODEL = ConvNet(width=8, depth=1, norm="batch")
 CPU = Runtime(device="cpu", precision="float32", progress=False)

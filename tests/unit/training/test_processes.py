@@ -16,6 +16,7 @@ JOB = """
 import sys
 import numpy as np
 from sklearn.datasets import load_digits
+from paredown.artifacts import ALL_QUANTITIES
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import ImageDataset
 from paredown.models.convnet import ConvNet
@@ -28,7 +29,8 @@ runtime = Runtime(device="cpu", precision="float32", threads=1, save_seconds=0.0
 model = ConvNet(width=8, norm="group")
 training = Training(epochs=3, batch_size=32, drop_last=False, optimizer=Sgd(lr=0.05))
 for by in ("presentations", "evaluation"):
-    fit(data, model, training, weights=np.arange(1.0, 151.0), recording=Recording(by=by), runtime=runtime,
+    recording = Recording(ALL_QUANTITIES, by=by)
+    fit(data, model, training, weights=np.arange(1.0, 151.0), recording=recording, runtime=runtime,
         folder=sys.argv[1] + "/" + by)
 """
 
@@ -47,6 +49,7 @@ def test_two_processes_train_and_record_what_one_does(tmp_path: Path) -> None:
         for name, array in one.checkpoint.weights.items():
             np.testing.assert_allclose(two.checkpoint.weights[name], array, rtol=1e-3, atol=1e-5, err_msg=name)
         for mine, theirs in zip(one.dynamics, two.dynamics, strict=True):
+            np.testing.assert_allclose(theirs["divergence"], mine["divergence"], rtol=1e-2, atol=1e-3)
             assert not np.isnan(mine["margin"]).any()
             np.testing.assert_allclose(theirs["margin"], mine["margin"], rtol=1e-3, atol=1e-4)
         first, second = ((tmp_path / name / by / "metrics.jsonl").read_text().splitlines() for name in ("one", "two"))

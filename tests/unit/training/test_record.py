@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
-from paredown.artifacts.dynamics import QUANTITIES, TrainingDynamics
+from paredown.artifacts.dynamics import ALL_QUANTITIES, QUANTITIES, TrainingDynamics
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.errors import DataError, MethodError, PoolMismatch
-from paredown.training.record import Buffers, Recorder, Recording, observe, plain_ids
+from paredown.training.observations import Buffers, observe
+from paredown.training.record import Recorder, Recording, plain_ids
 
 
 def batch(rows: int, classes: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,6 +36,78 @@ def test_observations_are_their_definitions(rows: int, classes: int, seed: int) 
         assert seen["margin"][row] == pytest.approx(float(z[y] - others.max()), rel=1e-5, abs=1e-6)
         assert seen["el2n"][row] == pytest.approx(float(error.norm()), rel=1e-5)
         assert seen["correct"][row] == float(z.argmax() == y)
+
+
+@given(rows=st.integers(1, 9), classes=st.integers(2, 6), seed=st.integers(0, 99))
+def test_what_is_recorded_on_request_is_its_definition(rows: int, classes: int, seed: int) -> None:
+    logits, labels = batch(rows, classes, seed)
+    earlier, _ = batch(rows, classes, seed + 100)
+    before = earlier.log_softmax(1)
+    before[0] = torch.nan
+    seen = observe(logits, labels, ALL_QUANTITIES, before)
+    for row in range(rows):
+        p, y = logits[row].double().softmax(0), int(labels[row])
+        others = torch.cat([p[:y], p[y + 1 :]])
+        assert seen["probability-margin"][row] == pytest.approx(float(p[y] - others.max()), rel=1e-4, abs=1e-6)
+        moved = (p * (p.log() - earlier[row].double().log_softmax(0))).abs().sum()
+        assert row == 0 or seen["divergence"][row] == pytest.approx(float(moved), rel=1e-4, abs=1e-6)
+    assert bool(seen["divergence"][0].isnan())
+    five = observe(logits, labels)
+    assert list(five) == list(QUANTITIES) and all(torch.equal(five[name], seen[name]) for name in five)
+    assert bool(observe(logits, labels, ["divergence"])["divergence"].isnan().all())
+
+
+def test_the_divergence_is_from_the_presentation_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = batch(4)
+    later, other = logits + 1.5 * batch(4, seed=1)[0], logits + batch(4, seed=2)[0]
+    monkeypatch.setattr("paredown.training.observations.PENDING", 8)
+    recorder = Recorder(ids=range(4), quantities=("divergence",))
+    recorder.update(logits, labels, range(4))
+    recorder.update(later[:2], labels[:2], [0, 1])  # the others are absent in this epoch
+    recorder.end_epoch()
+    recorder.update(other, labels, range(4))
+    first, second, third = (epoch["divergence"] for epoch in recorder.finish())
+
+    def moved(now: torch.Tensor, before: torch.Tensor) -> np.ndarray:
+        return observe(now, labels[: len(now)], ["divergence"], before.log_softmax(1))["divergence"].numpy()
+
+    assert np.isnan(first).all() and np.isnan(second[2:]).all()
+    np.testing.assert_allclose(second[:2], moved(later[:2], logits[:2]), atol=1e-2)
+    np.testing.assert_allclose(third[:2], moved(other[:2], later[:2]), atol=1e-2)
+    np.testing.assert_allclose(third[2:], moved(other, logits)[2:], atol=1e-2)
+
+
+def test_an_impossible_class_diverges_by_a_finite_amount() -> None:
+    recorder = Recorder(ids=range(1), quantities=("divergence",))
+    for logits in ([0.0, 1e6], [1e6, 0.0]):
+        recorder.update(torch.tensor([logits]), torch.tensor([0]), [0])
+    assert recorder.finish()[1]["divergence"] == pytest.approx(65504, rel=1e-3)
+
+
+def test_what_several_processes_remember_becomes_one() -> None:
+    # Two processes in one: each sees half of an epoch, and the sum over both is taken by hand.
+    halves = [Buffers(4, ("divergence",), torch.device("cpu")) for _ in range(2)]
+    alone = Buffers(4, ("divergence",), torch.device("cpu"))
+    logits, labels = batch(4)
+    for part, rows in zip(halves, ([0, 2], [1, 3]), strict=True):
+        part.put(torch.tensor(rows), logits[rows], labels[rows])
+        part.values()
+    alone.put(torch.arange(4), logits, labels)
+    sent: list[list[torch.Tensor]] = [[], []]
+    for number, part in enumerate(halves):  # what each would send
+        state = part.tensors()["before"].clone()
+        fresh = ~state.isnan().any(1)
+        sent[number] = [state.nan_to_num(0.0).float(), fresh[:, None].float()]
+    for part in halves:
+        answers = iter([torch.tensor([8.0, 2.0]), sent[0][0] + sent[1][0], sent[0][1] + sent[1][1]])
+        part.share(lambda _, answers=answers: next(answers))
+        part.clear()
+        part.put(torch.arange(4), logits + 1, labels)
+    alone.values()
+    alone.clear()
+    alone.put(torch.arange(4), logits + 1, labels)
+    for part in halves:
+        assert torch.equal(part.values(), alone.values())
 
 
 def test_el2n_keeps_its_digits_for_examples_that_are_nearly_certain() -> None:
@@ -68,19 +141,23 @@ def test_buffers_hold_nan_for_what_was_not_seen() -> None:
 
 
 def test_buffers_that_were_saved_while_batches_wait_go_on_as_before() -> None:
-    whole, first, second = (Buffers(6, QUANTITIES, torch.device("cpu")) for _ in range(3))
+    whole, first, second = (Buffers(6, ALL_QUANTITIES, torch.device("cpu")) for _ in range(3))
     batches = [(torch.tensor([5, 2]), *batch(2, seed=0)), (torch.tensor([0]), *batch(1, seed=1))]
     for buffers in (whole, first):
+        buffers.put(torch.tensor([0, 2]), *batch(2, seed=2))
+        buffers.values()
+        buffers.clear()
         buffers.put(*batches[0])
     second.restore(first.tensors())
     for buffers in (whole, second):
         buffers.put(*batches[1])
     assert torch.equal(whole.values().nan_to_num(-1.0), second.values().nan_to_num(-1.0))
-    assert int(whole.values().isnan().sum()) == 3 * len(QUANTITIES)
+    # Three were not seen, and one was seen for the first time.
+    assert int(whole.values().isnan().sum()) == 3 * len(ALL_QUANTITIES) + 1
 
 
 def test_many_logits_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paredown.training.record.PENDING", 8)
+    monkeypatch.setattr("paredown.training.observations.PENDING", 8)
     buffers = Buffers(4, ("loss",), torch.device("cpu"))
     buffers.put(torch.tensor([0]), *batch(1))
     assert "logits" in buffers.tensors()

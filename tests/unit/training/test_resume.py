@@ -17,6 +17,7 @@ import torch
 import paredown.artifacts.checkpoint
 import paredown.artifacts.dynamics
 import paredown.training.resume
+from paredown.artifacts import ALL_QUANTITIES
 from paredown.data.dataset import ImageDataset
 from paredown.log import MetricsFile
 from paredown.models.convnet import ConvNet
@@ -81,7 +82,8 @@ def test_an_interruption_anywhere_leaves_the_bytes_of_none(
     tmp_path: Path, images: ImageDataset, monkeypatch: pytest.MonkeyPatch, by: Any
 ) -> None:
     def job(folder: Path) -> Callable[[], None]:
-        return lambda: fit(images, MODEL, TRAINING, recording=Recording(by=by), runtime=RUNTIME, folder=folder)
+        recording = Recording(ALL_QUANTITIES, by=by)
+        return lambda: fit(images, MODEL, TRAINING, recording=recording, runtime=RUNTIME, folder=folder)
 
     interruptions = Interruptions(monkeypatch)
     assert interruptions.run(job(tmp_path / "whole"), None)

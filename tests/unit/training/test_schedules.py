@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from paredown.errors import MethodError
 from paredown.method import build
-from paredown.training.schedules import Constant, Cosine, Step, Triangular
+from paredown.training.schedules import Constant, Cosine, Linear, Step, Triangular
 
 
 def test_step_keeps_its_rate_at_the_drop_and_lowers_it_one_step_later() -> None:
@@ -47,6 +47,22 @@ def test_warmup_rises_in_a_line_to_the_whole_rate() -> None:
     assert Cosine(warmup=5).share(3, 50) == schedule.share(3, 50)
 
 
+def test_linear_rises_and_falls_as_for_fine_tuning_transformers() -> None:
+    torch = pytest.importorskip("torch")
+    shares = [Linear(warmup=0.05).share(step, 100) for step in range(1, 101)]
+    assert shares[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0, 1.0]) and shares[-1] == pytest.approx(1 / 95)
+    # The transformers library counts from 0, so that its first step has a rate of zero; after the warm-up both agree.
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    theirs = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: t / 5 if t < 5 else (100 - t) / 95)
+    for step in range(1, 101):
+        if step > 5:
+            assert shares[step - 1] == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+        optimizer.step()
+        theirs.step()
+    assert Linear(warmup=0).share(1, 10) == 1.0 and Linear(warmup=20).share(10, 10) == 0.5
+
+
 def test_triangle_peaks_once_and_ends_at_zero() -> None:
     schedule = Triangular(peak=0.25)
     shares = [schedule.share(step, 40) for step in range(1, 41)]
@@ -56,7 +72,17 @@ def test_triangle_peaks_once_and_ends_at_zero() -> None:
 
 @given(
     schedule=st.sampled_from(
-        [Constant(), Step(), Cosine(), Cosine(warmup=0.3, floor=0.2), Cosine(warmup=900), Triangular(), Triangular(0.0)]
+        [
+            Constant(),
+            Step(),
+            Cosine(),
+            Cosine(warmup=0.3, floor=0.2),
+            Cosine(warmup=900),
+            Linear(),
+            Linear(warmup=900),
+            Triangular(),
+            Triangular(0.0),
+        ]
     ),
     total=st.integers(1, 400),
     where=st.floats(0, 1),

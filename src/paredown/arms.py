@@ -1,0 +1,171 @@
+"""What each training of a run was on: everything, what a selector chose, or what chance drew.
+
+It is read off the run itself, so that no step has to be called anything. A training that names no selection is full;
+one whose selection was drawn by chance from everything is random; the others belong to the selector that chose. One
+selector with the same settings on the same scores is one arm, at whatever shares, in whatever steps and within whatever
+cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paredown import captions
+from paredown.artifacts import Selection, Trained
+from paredown.artifacts.base import canonical
+from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM
+from paredown.page.wording import percent
+from paredown.runner import Made
+
+Asked = Callable[[Made], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of the run, with what it was trained on.
+
+    Args:
+        made: the training.
+        asked: the arguments that it was made from.
+        selection: what it was trained on; none for everything.
+        arm: what the page calls others like it.
+        fraction: the share of the data that it saw.
+    """
+
+    made: Made
+    asked: Mapping[str, Any]
+    selection: Made | None
+    arm: str
+    fraction: float
+
+    @property
+    def subject(self) -> str:
+        """What a report calls the network."""
+        return str(self.made.artifact.checkpoint.digest())[:16]
+
+
+def trials(made: Sequence[Made], asked: Asked, *, counts: Callable[[str], bool]) -> list[Trial]:
+    """Gives the trainings of a run.
+
+    Args:
+        made: everything that the run made.
+        asked: gives the arguments that a result was made from.
+        counts: says of a network's name in reports whether it belongs to an arm; others have the arm "".
+    """
+    selections = {one.artifact.digest(): one for one in made if isinstance(one.artifact, Selection)}
+    found = []
+    for one in made:
+        if isinstance(one.artifact, Trained):
+            arguments = asked(one)
+            selection = selections.get((arguments["selection"] or {"digest": ""})["digest"])
+            found.append(Trial(one, arguments, selection, "", fraction_of(selection)))
+    chosen = [trial.selection for trial in found if trial.selection is not None and counts(trial.subject)]
+    names = arm_names(list({one.artifact.digest(): one for one in chosen}.values()), asked, selections)
+    return [
+        Trial(
+            trial.made,
+            trial.asked,
+            trial.selection,
+            _arm(trial, names) if counts(trial.subject) else "",
+            trial.fraction,
+        )
+        for trial in found
+    ]
+
+
+def fraction_of(selection: Made | None) -> float:
+    """Gives the share that was asked for, or else the share that was chosen; 1 for everything."""
+    if selection is None:
+        return 1.0
+    share = selection.artifact.asked.get("fraction")
+    return float(selection.artifact.fraction if share is None else share)
+
+
+def arm_names(selections: Sequence[Made], asked: Asked, within: Mapping[str, Made]) -> dict[str, str]:
+    """Gives the arm of each selection by its digest.
+
+    The only selector of a run is called "chosen". Of several each is called by its name, and beside it what tells it
+    from others of that name: settings, class by class or not, the score, the cut, the step.
+
+    Args:
+        selections: those that were trained on, each once.
+        asked: gives the arguments that a result was made from.
+        within: every selection of the run by its digest.
+    """
+    chance = {RANDOM: (False, "random", None), BALANCED: (True, "random", None)}
+    names: dict[str, str] = {}
+    groups: dict[Any, list[Made]] = {}
+    for one in selections:
+        how = one.artifact.asked
+        drawn = (how["by_class"], how["selector"]["name"], how["within"])
+        names |= {one.artifact.digest(): arm for arm, as_drawn in chance.items() if as_drawn == drawn}
+        if one.artifact.digest() not in names:
+            score = (asked(one)["scores"] or {"digest": ""})["digest"]
+            groups.setdefault((canonical(how["selector"]), how["by_class"], score), []).append(one)
+    parts = [part for group in groups.values() for part in _apart(group, asked, within)]
+    labels = [CHOSEN] if len(parts) == 1 else _labels([part[0] for part in parts], within)
+    return names | {one.artifact.digest(): label for part, label in zip(parts, labels, strict=True) for one in part}
+
+
+def _arm(trial: Trial, names: Mapping[str, str]) -> str:
+    return FULL if trial.selection is None else names[trial.selection.artifact.digest()]
+
+
+def _apart(group: list[Made], asked: Asked, within: Mapping[str, Made]) -> list[list[Made]]:
+    """Takes apart what cannot be one arm: two different choices at one share with one seed."""
+    for tell in (lambda one: _cut(one, within), lambda one: one.step.name):
+        places = [(fraction_of(one), asked(one)["seed"]) for one in group]
+        if len(set(places)) == len(places):
+            break
+        parts: dict[str, list[Made]] = {}
+        for one in group:
+            parts.setdefault(tell(one), []).append(one)
+        if len(parts) > 1:
+            return [apart for part in parts.values() for apart in _apart(part, asked, within)]
+    return [group]
+
+
+def _labels(first: Sequence[Made], within: Mapping[str, Made]) -> list[str]:
+    """Gives each arm a name of its own, from the first of its selections."""
+    plain = [one.artifact.asked["selector"] for one in first]
+    names = [_name(settings) for settings in plain]
+    # A random choice within a cut is not the baseline.
+    names = [f"{name}, {_cut(one, within)}" if name == RANDOM else name for name, one in zip(names, first, strict=True)]
+    told_by_fields = [_fields([other for other in plain if other["name"] == one["name"]], one) for one in plain]
+    tells: list[Callable[[Made], str]] = [
+        lambda one: told_by_fields[first.index(one)],
+        lambda one: "class by class" if one.artifact.asked["by_class"] else "",
+        lambda one: f"by {one.artifact.asked['scores']}" if one.artifact.asked["scores"] else "",
+        lambda one: _cut(one, within),
+        lambda one: one.step.name,
+        lambda one: one.link,
+    ]
+    for tell in tells:
+        told = [tell(one) for one in first]
+        for place in range(len(names)):
+            same = [other for other in range(len(names)) if names[other] == names[place]]
+            if len({told[other] for other in same}) > 1:
+                for other in same:
+                    names[other] += f", {told[other]}" if told[other] else ""
+    return names
+
+
+def _name(selector: Mapping[str, Any]) -> str:
+    """Gives the name of a selector, and of what picks for it where that is not chance."""
+    own, picker = selector["name"].rpartition(":")[2], selector.get("picker")
+    picks = picker["name"] if isinstance(picker, Mapping) else "random"
+    return str(own) if picks == "random" else f"{own} of {picks}"
+
+
+def _fields(alike: Sequence[Mapping[str, Any]], one: Mapping[str, Any]) -> str:
+    """Says the settings in which a method differs from others of its name."""
+    differing = {key: one[key] for key in one if any(other.get(key) != one[key] for other in alike)}
+    return captions.settings({"name": "", **differing}).strip(" ()")
+
+
+def _cut(one: Made, within: Mapping[str, Made]) -> str:
+    """Says within what share of the data was chosen."""
+    outer = within.get(one.artifact.asked["within"] or "")
+    return "" if outer is None else f"within {percent(fraction_of(outer), -1)}"
