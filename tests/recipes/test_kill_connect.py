@@ -51,7 +51,9 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("index", "size", "shard"), [('"exact"', 30_000, 4000), (LISTS, 200_000, 20_000)])
+@pytest.mark.parametrize(
+    ("index", "size", "shard"), [('"exact"', 30_000, 4000), (LISTS, 200_000, 20_000)], ids=["exact", "ivf"]
+)
 def test_killed_at_random_moments_ends_in_the_same_bytes(index: str, size: int, shard: int, tmp_path: Path) -> None:
     vectors, whole, killed = tmp_path / "vectors", tmp_path / "whole", tmp_path / "killed"
     rng = np.random.default_rng(0)

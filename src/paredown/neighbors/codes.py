@@ -33,7 +33,7 @@ class IvfPq(AbstractIndex):
     Args:
         lists: how many lists; none means 4·√N, at most one for each 39 vectors.
         probes: lists that a query looks into.
-        codes: bytes of a code.
+        codes: bytes of a code, at most one for each number of a vector.
         sample: vectors a list from which lists and codes are learnt.
         rounds: of k-means.
         rerank: candidates whose distances are computed exactly, for each neighbour asked for.
@@ -102,12 +102,14 @@ class IvfPq(AbstractIndex):
 
     def _learned(self, faiss: Any, space: Space, centres: torch.Tensor, grouping: Grouping) -> Any:
         # faiss wants every code of a byte to stand for equally many numbers: the vectors get zeros at their end.
-        width = -(-space.width // self.codes) * self.codes
+        codes = min(self.codes, space.width)
+        width = -(-space.width // codes) * codes
         chosen = grouping.chosen(len(space))[: 256 * 256]
         bits = min(8, len(chosen).bit_length() - 1)
         quantizer = faiss.IndexFlatL2(width)
         quantizer.add(_padded(centres, width))
-        index = faiss.IndexIVFPQ(quantizer, width, len(centres), self.codes, max(1, bits))
+        index = faiss.IndexIVFPQ(quantizer, width, len(centres), codes, max(1, bits))
+        index.pq.cp.niter = self.rounds
         index.pq.cp.min_points_per_centroid = 1  # fewer is no reason for a warning
         index.train(_padded(space.points(np.asarray(space.vectors[chosen])), width))
         return index

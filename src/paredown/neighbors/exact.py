@@ -43,9 +43,11 @@ class Exact(AbstractIndex):
         return Estimate(2.0 * size**2 * (width + 64), 2.0 * size * width + 2**29, rate=product_rate())
 
     def prepare(self, vectors: Any, *, metric: str, device: torch.device, block_mb: int, folder: Path | None) -> Search:
-        space = space_of(vectors, metric=metric, device=device)
+        # The columns of the product are needed for every query, the points themselves for a few candidates.
+        columns = len(vectors) * (vectors.shape[1] + 8) * 4
+        space = space_of(vectors, metric=metric, device=device, kept_bytes=max(0, KEPT_BYTES - columns))
         narrow = device.type == "cpu" and space.dtype == torch.float32 and fast_bfloat16(device)
-        return Search(space, narrow, block_mb * 2**20)
+        return Search(space, narrow, block_mb * 2**20, KEPT_BYTES - space.copied)
 
     def nearest(self, state: Search, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         k = min(k, len(state.space))
@@ -67,12 +69,14 @@ class Search:
         space: the points.
         narrow: whether bfloat16 finds the candidates; no longer once it has turned out too coarse for them.
         block_bytes: what a block may take.
+        room: bytes of columns that may be kept.
         kept: the columns of the product, where they fit.
     """
 
     space: Space
     narrow: bool
     block_bytes: int
+    room: int
     kept: dict[bool, list[torch.Tensor]] = field(default_factory=dict)
 
     def columns(self, narrow: bool) -> Iterator[tuple[int, torch.Tensor]]:
@@ -86,7 +90,8 @@ class Search:
                 continue
             points = self.space.between(part.start, part.stop)
             made = operand(points, self.space.centre, narrow=narrow, query=False)
-            if size * made.shape[1] * made.itemsize <= KEPT_BYTES:
+            others = sum(part.nbytes for part in self.kept.get(not narrow, []))
+            if others + size * made.shape[1] * made.itemsize <= self.room:
                 self.kept.setdefault(narrow, []).append(made)
             yield part.start, made
 

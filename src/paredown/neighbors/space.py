@@ -36,6 +36,7 @@ class Space:
         largest: no point is longer than this.
         centre: the mean of the points, (D,).
         kept: all the points, where they fit.
+        copied: bytes of them that are not the vectors themselves.
     """
 
     vectors: Any
@@ -46,6 +47,7 @@ class Space:
     largest: float
     centre: torch.Tensor
     kept: torch.Tensor | None
+    copied: int
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -143,9 +145,10 @@ def space_of(vectors: Any, *, metric: str, device: torch.device, kept_bytes: int
         largest = 1.0
     size = len(vectors) * vectors.shape[1] * dtype.itemsize
     room = kept_bytes if device.type != "cuda" else torch.cuda.mem_get_info(device)[0] // 4
-    shared = isinstance(vectors, np.ndarray) and vectors.dtype == np.float32 and metric == "euclidean" and scale == 1
+    as_it_is = metric == "euclidean" and scale == 1 and vectors.dtype == np.float32 and device.type == "cpu"
+    shared = as_it_is and isinstance(vectors, np.ndarray)
     kept = None
-    if shared and device.type == "cpu":
+    if shared:
         kept = _points(vectors, metric, scale, dtype, device)
     elif size <= room:
         kept = torch.empty(vectors.shape, dtype=dtype, device=device)
@@ -156,7 +159,8 @@ def space_of(vectors: Any, *, metric: str, device: torch.device, kept_bytes: int
             kept[start : start + len(block)] = points
         total += points.sum(0).cpu()
     centre = (total / max(1, len(vectors))).to(device, dtype)
-    return Space(vectors, metric, device, dtype, scale, largest * scale, centre, kept)
+    copied = 0 if kept is None or shared else size
+    return Space(vectors, metric, device, dtype, scale, largest * scale, centre, kept, copied)
 
 
 def _apart(queries: torch.Tensor, points: torch.Tensor) -> torch.Tensor:

@@ -125,7 +125,7 @@ def test_vectors_on_disk_have_the_neighbours_of_those_in_memory(
 
 
 def test_duplicates_are_neighbours_at_distance_zero_and_the_lowest_positions_count() -> None:
-    vectors = np.full((3000, 20), 0.1, np.float32) * np.arange(1, 21, dtype=np.float32)
+    vectors = np.full((2100, 20), 0.1, np.float32) * np.arange(1, 21, dtype=np.float32)
     found = nearest_neighbors(vectors, 3)
     assert not found.distances.any()
     assert found.positions[0].tolist() == [1, 2, 3]
