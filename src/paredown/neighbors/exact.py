@@ -21,8 +21,8 @@ from paredown.neighbors.space import KEPT_BYTES, Space, space_of
 COLUMNS = 24 * 1024
 """The most columns of one product."""
 
-TILE_BYTES = 24 * 2**20
-"""The answers of one product on a CPU: they are looked at more than once, so they should not leave its cache."""
+TILE_BYTES = 8 * 2**20
+"""The answers of one product on one core: they are looked at more than once, so they should not leave its cache."""
 
 
 @dataclass(frozen=True)
