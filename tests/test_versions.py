@@ -36,12 +36,16 @@ from paredown.scoring.base import (
     score_model,
 )
 from paredown.selection.base import Candidates, choose
-from paredown.training import Constant, Sgd, Training, fit
+from paredown.training import Constant, Passes, Sgd, Training, fit
 
 RECORDED = Path(__file__).with_name("versions.json")
 CPU = Runtime(device="cpu", precision="float32", progress=False)
 # Settings where the defaults would do nothing, or where a field has no default.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("attack", "apgd"): {"steps": 10},
+    ("attack", "carlini-wagner"): {"steps": 30, "searches": 3, "lr": 0.1},
+    ("attack", "deepfool"): {"steps": 5},
+    ("attack", "square"): {"queries": 50},
     ("augmentation", "augmentation"): {"crop": 2, "flip": True, "cutout": 3},
     ("noise", "label-noise"): {"fraction": 0.5},
     ("training", "training"): {"steps": 4, "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}},
@@ -66,6 +70,7 @@ NO_NUMBERS = {
         ("encoder", name): "reads files; the tests of embedding hold its numbers"
         for name in ("clip", "pretrained-resnet", "sscd")
     },
+    ("attack", "autoattack"): "needs an optional library; the tests of attacks hold what it finds",
     ("index", "ivf-pq"): "needs an optional library; the tests of neighbors hold its recall",
     ("encoder", "stored"): "gives what is stored; the tests of embedding hold it",
     ("scorer", "cal"): "the network here sees all examples alike; the tests of scoring hold its numbers",
@@ -86,6 +91,7 @@ NO_NUMBERS = {
             "datacomp",
             "fashion-mnist",
             "folder",
+            "generated-images",
             "hugging-face",
             "idx",
             "imagenet",
@@ -215,10 +221,43 @@ def of_index(index: Any) -> Iterable[float]:
     return [*positions.flatten(), *distances.flatten()]
 
 
+def of_extrapolation(extrapolation: Any) -> Iterable[float]:
+    vectors = drawn("points", 60, 4).astype(np.float32)
+    predict = extrapolation.learn(
+        vectors, drawn("values", 60), metric="euclidean", device=torch.device("cpu"), block_mb=256, seed=0
+    )
+    return predict(drawn("asked", 6, 4).astype(np.float32))
+
+
+def attackable() -> tuple[nn.Module, torch.Tensor]:
+    """Gives a smooth network in float64, and images."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            weight.copy_(torch.from_numpy((2 * drawn(name, *weight.shape) - 1) / weight.shape[-1] ** 0.5))
+    return network, torch.from_numpy(drawn("attacked", 4, 3, 8, 8))
+
+
+def of_objective(objective: Any) -> Iterable[float]:
+    network, x = attackable()
+    seen = objective.losses(Passes(network, seed=0), x, torch.arange(4) % 3)
+    seen.losses.sum().backward()
+    return [*seen.losses.tolist(), *(float(weight.grad.norm()) for weight in network.parameters())]
+
+
+def of_attack(attack: Any) -> Iterable[float]:
+    network, x = attackable()
+    with torch.no_grad():
+        y = network(x).argmax(dim=1)
+    change = (attack(network, x, y, seed=0) - x).flatten(1)
+    return [*change.mean(dim=1).tolist(), *change.norm(dim=1).tolist()]
+
+
 MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "scorer": of_scorer,
     "selector": of_selector,
     "schedule": lambda schedule: [schedule.share(step, 100) for step in (1, 10, 31, 50, 61, 100)],
+    "objective": of_objective,
     "optimizer": of_optimizer,
     "model": of_model,
     "training": of_training,
@@ -228,6 +267,8 @@ MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "data": of_data,
     "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2, :12].flatten(),
     "index": of_index,
+    "extrapolation": of_extrapolation,
+    "attack": of_attack,
     "probe": of_probe,
 }
 METHODS = [(kind, name) for kind in catalog.CATALOG for name in catalog.names(kind) if (kind, name) not in NO_NUMBERS]

@@ -1,8 +1,8 @@
 """paredown: pares down what it takes to train, the data and the network, and shows the proof.
 
-The verbs are functions (`train`, `score`, `embed`, `connect`, `select`, `evaluate`), the nouns are artifacts
-(`ScoreTable`, `Selection`, …), and a method is a value handed to a verb. Names are imported when they are first used,
-so that importing the package costs nothing and needs no torch.
+The verbs are functions (`train`, `score`, `embed`, `connect`, `extrapolate`, `select`, `evaluate`), the nouns are
+artifacts (`ScoreTable`, `Selection`, …), and a method is a value handed to a verb. Names are imported when they are
+first used, so that importing the package costs nothing and needs no torch.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from paredown.runtime import Runtime
     from paredown.store import Store
     from paredown.training import Recorder
-    from paredown.verbs import connect, embed, evaluate, score, select, train
+    from paredown.verbs import connect, embed, evaluate, extrapolate, score, select, train
 
 _HOMES = {
-    "paredown.verbs": ("train", "score", "embed", "connect", "select", "evaluate"),
+    "paredown.verbs": ("train", "score", "embed", "connect", "extrapolate", "select", "evaluate"),
     "paredown.artifacts": (
         "Checkpoint",
         "EmbeddingMatrix",
@@ -70,6 +70,7 @@ __all__ = [
     "connect",
     "embed",
     "evaluate",
+    "extrapolate",
     "open_data",
     "score",
     "select",

@@ -28,8 +28,13 @@ def training_words(identity: Mapping[str, Any]) -> str:
         settings(identity["optimizer"]),
         f"{settings(identity['schedule'])} schedule",
     ]
+    # Trainings stored before these fields existed lack them.
+    if identity.get("objective", {}).get("name", "cross-entropy") != "cross-entropy":
+        parts.insert(1, f"{settings(identity['objective'])} objective")
     if identity["label_smoothing"]:
         parts.append(f"label smoothing {identity['label_smoothing']:g}")
+    if identity.get("clip"):
+        parts.append(f"gradients clipped to norm {identity['clip']:g}")
     if identity["average"]:
         parts.append(f"weights averaged with decay {identity['average']:g}")
     return "; ".join(parts)

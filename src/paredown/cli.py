@@ -88,7 +88,7 @@ def _overview() -> str:
 
 def _listed(commands: dict[str, Callable[..., Any]]) -> Iterable[str]:
     for name, function in commands.items():
-        yield f"  {name:<10} {_first(function)}"
+        yield f"  {name:<11} {_first(function)}"
 
 
 def _verb(verb: Verb[Any, Any], words: Sequence[str]) -> int:
@@ -138,7 +138,7 @@ def _carry_out(recipe: Recipe, given: argparse.Namespace, words: Sequence[str]) 
     def say(made: Made) -> None:
         how = "reused" if made.reused else f"made in {made.seconds:.1f} s"
         varied = " ".join(f"{name}={short(made.varied[name])}" for name in made.step.repeat)
-        console.print(f"  [bold]{made.link:<20}[/] {made.step.verb:<9} {how:<18} [dim]{varied}[/]", soft_wrap=True)
+        console.print(f"  [bold]{made.link:<20}[/] {made.step.verb:<11} {how:<18} [dim]{varied}[/]", soft_wrap=True)
 
     run = Runner(store, runs=given.runs, runtime=runtime, say=say).run(recipe)
     found, files = give_account(run, store, command=["pare", *words])

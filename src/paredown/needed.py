@@ -5,9 +5,13 @@ Each function changes the bound arguments of its verb in place, and raises Metho
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paredown.errors import MethodError
+from paredown.reading import as_list
+
+if TYPE_CHECKING:
+    from paredown.data.dataset import LearnableDataset
 
 
 def by_scorer(bound: dict[str, Any]) -> None:
@@ -33,6 +37,10 @@ def by_encoder(bound: dict[str, Any]) -> None:
 def by_selector(bound: dict[str, Any]) -> None:
     """Takes out what a selector does not look at."""
     selector = bound["selector"]
+    if isinstance(bound["scores"], list):
+        if len(bound["scores"]) > 1:
+            raise MethodError(f"select takes one table as scores=, and was given {len(bound['scores'])}.")
+        (bound["scores"],) = bound["scores"]
     if bound["fraction"] is not None and bound["count"] is not None:
         raise MethodError("select needs either fraction= or count=, and was given both.")
     if bound["fraction"] is None and bound["count"] is None and not selector.decides:
@@ -50,7 +58,25 @@ def by_selector(bound: dict[str, Any]) -> None:
             bound[column] = None
 
 
+def by_extrapolation(bound: dict[str, Any]) -> None:
+    """Makes one of a kind a list of one, so that both are the same work."""
+    bound |= {name: as_list(bound[name]) for name in ("scores", "known")}
+
+
 def by_probes(bound: dict[str, Any]) -> None:
     """Takes out what no probe looks at."""
     if not any("embeddings" in probe.needs for probe in bound["probes"]):
         bound["embeddings"] = None
+
+
+def learnable(verb: str, data: Any) -> LearnableDataset:
+    """Gives the data, where a network can learn from them.
+
+    Raises:
+        MethodError: they have no labels.
+    """
+    from paredown.data.dataset import LearnableDataset
+
+    if not isinstance(data, LearnableDataset):
+        raise MethodError(f"{verb} needs labelled examples, and {data.name} has only {data.noun}. Give other data.")
+    return data

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
@@ -82,3 +85,21 @@ def verb(
             address; raises when something is lacking.
     """
     return lambda function: Verb(function, version, needed)
+
+
+@contextmanager
+def place_of(folder: Path | None) -> Iterator[Path]:
+    """Gives the folder that a verb was given, or one that is gone afterwards.
+
+    Raises:
+        MethodError: none was given, and several processes have to share it.
+    """
+    if folder is not None:
+        yield Path(folder)
+        return
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise MethodError(
+            "Several processes train into one folder. Give folder=, or use Store.make or the command line."
+        )
+    with tempfile.TemporaryDirectory(prefix="paredown-") as temporary:
+        yield Path(temporary)

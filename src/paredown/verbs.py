@@ -11,10 +11,7 @@ address.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,16 +20,17 @@ from paredown.artifacts import EmbeddingMatrix, NeighborGraph, Report, ScoreTabl
 from paredown.artifacts.selection import count_of
 from paredown.errors import MethodError
 from paredown.runtime import Runtime, rank
-from paredown.verb import Verb, verb
+from paredown.verb import Verb, place_of, verb
 
 if TYPE_CHECKING:
     from paredown.artifacts import Checkpoint, TrainingDynamics
-    from paredown.data.dataset import AbstractDataset, LearnableDataset
+    from paredown.data.dataset import AbstractDataset
     from paredown.embedding.base import AbstractEncoder
     from paredown.evaluation.base import AbstractProbe, AbstractSelectionProbe
     from paredown.models.build import AbstractModel
     from paredown.neighbors import AbstractIndex
     from paredown.scoring.base import AbstractScorer
+    from paredown.scoring.extrapolation import AbstractExtrapolation
     from paredown.selection.base import AbstractSelector
     from paredown.training import Recording, Training
 
@@ -54,10 +52,11 @@ def train(
     Args:
         data: what to train on.
         model: which architecture.
-        training: steps or epochs, optimizer, schedule, augmentation; the defaults of `Training` when left out.
+        training: steps or epochs, objective, optimizer, schedule, augmentation; what is left out is that of `Training`.
         selection: train on these examples only, with as many steps as the whole data would get (`Training.budget`).
         record: which quantities of each example to record each epoch: confidence, correct, margin, loss, el2n;
-            probability-margin and divergence for the scores that need them.
+            probability-margin and divergence for the scores that need them; adversarial-confidence and
+            adversarial-correct of an adversarial objective.
         seed: of the initialisation, the order and the augmentation.
         runtime: device, precision, threads.
         folder: where the training keeps its files; resumes what is there.
@@ -71,15 +70,9 @@ def train(
     """
     from paredown.training import fit
 
-    examples, chosen = _learnable("train", data), cast("Selection | None", selection)
+    examples, chosen = needed.learnable("train", data), cast("Selection | None", selection)
     positions = None if chosen is None else examples.ids.positions_of(chosen.ids, "the data", "the selection")
-    if folder is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise MethodError(
-            "Several processes train into one folder. Give folder=, or use Store.make or the command line."
-        )
-    with ExitStack() as stack:
-        temporary = None if folder else stack.enter_context(tempfile.TemporaryDirectory(prefix="paredown-"))
-        place = Path(temporary or folder or ".")
+    with place_of(folder) as place:
         fit(
             examples,
             cast("AbstractModel", model),
@@ -94,7 +87,7 @@ def train(
         if rank() > 0:
             return Trained.parts(place).in_memory()
         trained = Trained.adopt(place)
-        return trained if temporary is None else trained.in_memory()
+        return trained if folder else trained.in_memory()
 
 
 @verb(version=1, needed=needed.by_scorer)
@@ -193,6 +186,50 @@ def connect(
 
     matrix, method = cast("EmbeddingMatrix", embeddings), cast("AbstractIndex", index)
     return connected(matrix, method, neighbors, runtime=runtime or Runtime(), folder=folder)
+
+
+@verb(version=1, needed=needed.by_extrapolation)
+def extrapolate(
+    scores: ScoreTable | Sequence[ScoreTable] | str | Sequence[str],
+    known: EmbeddingMatrix | Sequence[EmbeddingMatrix] | str | Sequence[str],
+    unknown: EmbeddingMatrix | str,
+    extrapolation: AbstractExtrapolation | str | Mapping[str, Any] = "nearest-mean",
+    *,
+    held_out: float = 0.1,
+    seed: int = 0,
+    runtime: Runtime | None = None,
+    folder: Path | None = None,
+) -> ScoreTable:
+    """Predicts scores of examples that were never trained on from those of examples near them.
+
+    Args:
+        scores: measured scores of the known examples; of one pool or of many.
+        known: their vectors, for each table of scores in the same order.
+        unknown: vectors, by the same encoder, of the examples whose scores are wanted.
+        extrapolation: how to predict.
+        held_out: which share of the scores is predicted from the rest first; no better than chance is refused. 0 skips.
+        seed: of what is drawn: who is held out, landmarks.
+        runtime: device, memory of a block.
+        folder: where the values are written shard by shard; resumes what is there.
+
+    Returns:
+        A predicted value for each of the unknown; the notes say how well held-out scores were predicted.
+
+    Raises:
+        MethodError: the vectors do not compare, or held-out scores cannot be predicted.
+        PoolMismatch: scores and known are of different pools.
+    """
+    from paredown.scoring.extrapolated import extrapolated
+
+    return extrapolated(
+        reading.as_list(scores),
+        reading.as_list(known),
+        *cast("tuple[EmbeddingMatrix, AbstractExtrapolation]", (unknown, extrapolation)),
+        held_out=held_out,
+        seed=seed,
+        runtime=runtime or Runtime(),
+        folder=folder,
+    )
 
 
 @verb(version=2, needed=needed.by_selector)
@@ -309,13 +346,5 @@ def evaluate(
     )
 
 
-def _learnable(name: str, data: Any) -> LearnableDataset:
-    from paredown.data.dataset import LearnableDataset
-
-    if not isinstance(data, LearnableDataset):
-        raise MethodError(f"{name} needs labelled examples, and {data.name} has only {data.noun}. Give other data.")
-    return data
-
-
-VERBS: dict[str, Verb[Any, Any]] = {part.name: part for part in (train, score, embed, connect, select, evaluate)}
+VERBS: dict[str, Verb[Any, Any]] = {v.name: v for v in (train, score, embed, connect, extrapolate, select, evaluate)}
 """The verbs by name, in the order in which one uses them."""

@@ -69,6 +69,7 @@ SCORERS: list[dict[str, Any]] = [
     {"name": "recorded-mean"},
     {"name": "recorded-mean", "quantity": "probability-margin"},
     {"name": "recorded-mean", "quantity": "margin", "first": 1, "last": 5},
+    {"name": "spectral"},
     {"name": "tdds", "window": 4},
     {"name": "variability"},
 ]
@@ -122,6 +123,28 @@ SELECTORS: list[dict[str, Any]] = [
     {"name": "window", "offset": 0.5},
 ]
 
+ATTACKS: list[dict[str, Any]] = [
+    {"name": "apgd", "steps": 10},
+    {"name": "apgd", "steps": 10, "norm": "l2", "eps": 0.5, "loss": "dlr", "restarts": 2},
+    {"name": "apgd", "steps": 10, "loss": "targeted-dlr", "best": "clean"},
+    {"name": "autoattack", "eps": 0.5},
+    {"name": "autoattack", "eps": 0.5, "norm": "l2"},
+    {"name": "carlini-wagner", "steps": 20, "searches": 2},
+    {"name": "carlini-wagner", "steps": 20, "searches": 2, "eps": 0.3},
+    {"name": "deepfool", "steps": 10},
+    {"name": "deepfool", "steps": 10, "norm": "linf", "eps": 0.02},
+    {"name": "fgsm"},
+    {"name": "fgsm", "norm": "l2", "eps": 0.5},
+    {"name": "fgsm", "start": "random", "step": 1.25},
+    {"name": "pgd"},
+    {"name": "pgd", "norm": "l2", "eps": 0.5, "step": 0.1},
+    {"name": "pgd", "loss": "dlr", "restarts": 3},
+    {"name": "pgd", "loss": "carlini-wagner", "early_stop": True},
+    {"name": "pgd", "loss": "margin", "start": "clean", "momentum": 0.5},
+    {"name": "square", "queries": 50},
+    {"name": "square", "queries": 50, "norm": "l2", "eps": 0.5},
+]
+
 INDEXES: list[dict[str, Any]] = [
     {"name": "exact"},
     {"name": "ivf"},
@@ -140,6 +163,8 @@ PROBES: list[dict[str, Any]] = [
     {"name": "overlap"},
     {"name": "redundancy"},
     {"name": "redundancy", "sample": 5},
+    {"name": "robust-accuracy", "attacks": [{"name": "fgsm"}, {"name": "deepfool", "steps": 5}], "by_class": True},
+    {"name": "robust-accuracy", "norm": "l2", "eps": 0.1, "checks": True},
 ]
 
 # Sources that need no file; those that read files are held to the contract beside the files that their tests write.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.cases import INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
+from tests.contracts.cases import ATTACKS, INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
 
 from paredown.catalog import names
 from paredown.method import build
-from paredown.testing import check_index, check_probe, check_scorer, check_selector, check_source
+from paredown.testing import check_attack, check_index, check_probe, check_scorer, check_selector, check_source
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 
@@ -28,6 +28,13 @@ def test_scorers(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", SELECTORS, ids=told)
 def test_selectors(case: dict[str, Any]) -> None:
     check_selector(build("selector", case), most=1.0 - case.get("offset", 0.0))
+
+
+@pytest.mark.parametrize("case", ATTACKS, ids=told)
+def test_attacks(case: dict[str, Any]) -> None:
+    if case["name"] == "autoattack":
+        pytest.importorskip("pyautoattack")
+    check_attack(build("attack", case))
 
 
 @pytest.mark.parametrize("case", INDEXES, ids=told)
@@ -48,7 +55,8 @@ def test_sources(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "cases"), [("scorer", SCORERS), ("selector", SELECTORS), ("index", INDEXES), ("probe", PROBES)]
+    ("kind", "cases"),
+    [("scorer", SCORERS), ("selector", SELECTORS), ("attack", ATTACKS), ("index", INDEXES), ("probe", PROBES)],
 )
 def test_every_name_of_the_catalog_has_a_case(kind: str, cases: list[dict[str, Any]]) -> None:
     assert {case["name"] for case in cases} == set(names(kind))
@@ -65,7 +73,15 @@ def rows(section: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "section"), [("scorer", "Scorers"), ("selector", "Selectors"), ("index", "Indexes"), ("probe", "Probes")]
+    ("kind", "section"),
+    [
+        ("scorer", "Scorers"),
+        ("selector", "Selectors"),
+        ("attack", "Attacks"),
+        ("index", "Indexes"),
+        ("objective", "Objectives"),
+        ("probe", "Probes"),
+    ],
 )
 def test_the_docs_table_names_every_method(kind: str, section: str) -> None:
     assert sorted(rows(section)) == names(kind)

@@ -2,7 +2,13 @@
 
 from paredown.artifacts.base import Artifact
 from paredown.artifacts.checkpoint import Checkpoint, Trained
-from paredown.artifacts.dynamics import ALL_QUANTITIES, QUANTITIES, DynamicsWriter, TrainingDynamics
+from paredown.artifacts.dynamics import (
+    ADVERSARIAL_QUANTITIES,
+    ALL_QUANTITIES,
+    QUANTITIES,
+    DynamicsWriter,
+    TrainingDynamics,
+)
 from paredown.artifacts.embeddings import EmbeddingMatrix
 from paredown.artifacts.graph import NeighborGraph
 from paredown.artifacts.ids import ExampleIds, Pool
@@ -12,6 +18,7 @@ from paredown.artifacts.selection import Selection
 from paredown.artifacts.stored import open_artifact
 
 __all__ = [
+    "ADVERSARIAL_QUANTITIES",
     "ALL_QUANTITIES",
     "QUANTITIES",
     "Artifact",

@@ -26,6 +26,9 @@ ALL_QUANTITIES = (*QUANTITIES, "probability-margin", "divergence")
 """And on request: the label's probability less the largest other; how far the probabilities moved since the example was
 presented before, `Σ_c |p_c (log p_c - log p_c before)|`, NaN where there was no presentation before."""
 
+ADVERSARIAL_QUANTITIES = ("adversarial-confidence", "adversarial-correct")
+"""And of a training by an adversarial objective: the same two of the image that the training attack reached."""
+
 Source = Literal["presentations", "evaluation"]
 
 
@@ -184,11 +187,12 @@ def check_quantities(quantities: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         MethodError: an unknown one, or none at all.
     """
-    unknown = [name for name in quantities if name not in ALL_QUANTITIES]
+    known = (*ALL_QUANTITIES, *ADVERSARIAL_QUANTITIES)
+    unknown = [name for name in quantities if name not in known]
     if unknown or not quantities:
         named = f"'{unknown[0]}' is not recorded" if unknown else "nothing was named"
-        raise MethodError(f"Dynamics: {named}. There are: {', '.join(ALL_QUANTITIES)}.")
-    return tuple(name for name in ALL_QUANTITIES if name in quantities)
+        raise MethodError(f"Dynamics: {named}. There are: {', '.join(known)}.")
+    return tuple(name for name in known if name in quantities)
 
 
 def _check_epoch(number: int, epoch: Mapping[str, np.ndarray], quantities: tuple[str, ...], examples: int) -> None:

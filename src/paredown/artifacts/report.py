@@ -93,7 +93,8 @@ class Report(Artifact):
         lines = ["| metric | value | n | spread | data | subject |", "|---|---|---|---|---|---|"]
         for row in self.rows:
             spread = "" if row.spread is None else f"{row.spread:.4f}"
-            metric = f"{row.metric} ({row.group})" if row.group else row.metric
+            under = ", ".join(part for part in (row.group, row.threat) if part)
+            metric = f"{row.metric} ({under})" if under else row.metric
             lines.append(f"| {metric} | {row.value:.4f} | {row.n} | {spread} | {row.data} | {row.subject} |")
         return "\n".join(lines) + "\n"
 

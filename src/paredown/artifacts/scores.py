@@ -186,8 +186,13 @@ class ScoreTable(Artifact):
 
     def describe(self) -> str:
         runs = f", mean of {self.runs} runs" if self.runs > 1 else ""
+        how = ""
+        if extrapolated := self.notes.get("extrapolated"):
+            held_out = extrapolated["held_out"]
+            sure = "unchecked" if held_out is None else f"rank correlation {held_out['spearman']:.2f} on held-out ones"
+            how = f", predicted from {extrapolated['measured']} measured, {sure}"
         marks = {"high": "high is important", "low": "low is important", "none": "no direction"}[self.important]
-        return f"{self.name} of {len(self.ids)} examples of {' + '.join(self.ids.pool.sources)} ({marks}{runs})"
+        return f"{self.name} of {len(self.ids)} examples of {' + '.join(self.ids.pool.sources)} ({marks}{runs}{how})"
 
 
 def _end(value: float) -> float | str:

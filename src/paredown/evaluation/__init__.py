@@ -6,6 +6,7 @@ from paredown.evaluation.balance import ClassBalance
 from paredown.evaluation.base import AbstractProbe, AbstractSelectionProbe
 from paredown.evaluation.comparison import Paired, Summary, paired, summary
 from paredown.evaluation.ranking import class_shares, correlation, overlap, shared_share, spearman
+from paredown.evaluation.robust import RobustAccuracy
 from paredown.evaluation.spacing import Coverage, Redundancy
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Overlap",
     "Paired",
     "Redundancy",
+    "RobustAccuracy",
     "Summary",
     "class_shares",
     "correlation",

@@ -7,12 +7,7 @@ import numpy as np
 from paredown.artifacts import ScoreTable, Selection
 from paredown.artifacts.selection import count_of
 from paredown.errors import MethodError
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Gives ranks from 1, equal values sharing the mean of theirs; float64, shape (N,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+from paredown.scoring.quality import ranks
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> float:

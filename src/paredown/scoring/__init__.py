@@ -19,16 +19,19 @@ from paredown.scoring.columns import Column, Imported
 from paredown.scoring.contrast import Cal
 from paredown.scoring.dynamics import Aum, Correctness, Forgetting, ForgettingEvents, RecordedMean, Variability
 from paredown.scoring.errors import Confidence, El1n, El2n, Entropy, Loss, MaxMargin, SumMargin
+from paredown.scoring.extrapolation import AbstractExtrapolation, KernelRidge, NearestMean
 from paredown.scoring.gradients import Grand, LastLayerGrand
 from paredown.scoring.metadata import AspectRatio, CaptionLength, ImageSize
 from paredown.scoring.plain import InputNorm, Random
 from paredown.scoring.prototypes import Prototypicality
+from paredown.scoring.spectrum import Spectral
 from paredown.scoring.windows import Dual, DynamicUncertainty, Tdds
 
 __all__ = [
     "AbstractDataScorer",
     "AbstractDynamicsScorer",
     "AbstractEmbeddingScorer",
+    "AbstractExtrapolation",
     "AbstractFeatureScorer",
     "AbstractModelScorer",
     "AbstractScorer",
@@ -52,12 +55,15 @@ __all__ = [
     "ImageSize",
     "Imported",
     "InputNorm",
+    "KernelRidge",
     "LastLayerGrand",
     "Loss",
     "MaxMargin",
+    "NearestMean",
     "Prototypicality",
     "Random",
     "RecordedMean",
+    "Spectral",
     "SumMargin",
     "Tdds",
     "Variability",

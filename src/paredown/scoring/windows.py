@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -99,29 +99,35 @@ class DynamicUncertainty(AbstractDynamicsScorer):
     Args:
         window: presentations that a window holds, the paper's J.
         last_window: whether the last window counts too, as in the code that was published with DUAL.
+        of: "confidence", of the image as it is; or "adversarial-confidence", of the one that the training attack
+            reached, which an adversarial training records (Nieth et al. 2024).
     """
 
     window: int = 10
     last_window: bool = False
+    of: Literal["confidence", "adversarial-confidence"] = "confidence"
 
     important: ClassVar[Direction] = "high"
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = math.sqrt(0.5)
-    quantities: ClassVar[tuple[str, ...]] = ("confidence",)
     paper: ClassVar[str] = "He et al. 2024, Large-scale Dataset Pruning with Dynamic Uncertainty, section 3"
 
     def __post_init__(self) -> None:
         _refuse_window("DynamicUncertainty", self.window)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        return (self.of,)
 
     def init(self, examples: int) -> Window:
         return Window(examples, self.window)
 
     def update(self, state: Window, epoch: Mapping[str, np.ndarray]) -> Window:
         # The window before counts once another presentation follows it.
-        before = (state.count >= self.window) & ~np.isnan(epoch["confidence"])
+        before = (state.count >= self.window) & ~np.isnan(epoch[self.of])
         if not self.last_window:
             self._count(state, before)
-        full = state.put(epoch["confidence"])
+        full = state.put(epoch[self.of])
         if self.last_window:
             self._count(state, full)
         return state

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from paredown.training.callbacks import hugging_face_callback, lightning_callback
 from paredown.training.loop import fit
+from paredown.training.objectives import AbstractObjective, CrossEntropy, Fast, Madry, Mart, Seen, Trades
 from paredown.training.optimizers import AbstractOptimizer, Adam, AdamW, Sgd
+from paredown.training.passes import Passes
 from paredown.training.record import Recorder, Recording
-from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Linear, Step, Triangular
+from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Linear, OneCycle, Step, Triangular
 from paredown.training.training import Training
 
 __all__ = [
+    "AbstractObjective",
     "AbstractOptimizer",
     "AbstractSchedule",
     "Adam",
     "AdamW",
     "Constant",
     "Cosine",
+    "CrossEntropy",
+    "Fast",
     "Linear",
+    "Madry",
+    "Mart",
+    "OneCycle",
+    "Passes",
     "Recorder",
     "Recording",
+    "Seen",
     "Sgd",
     "Step",
+    "Trades",
     "Training",
     "Triangular",
     "fit",

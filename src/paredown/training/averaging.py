@@ -11,9 +11,13 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn, update_bn
 from paredown.models.build import AbstractNetwork
 
 
-def decay_at(step: int, decay: float) -> float:
-    """Gives `min(decay, (1 + t)/(10 + t))`, and 0 at the first step: first weights do not rule a short training."""
-    return min(decay, (1 + step) / (10 + step)) if step > 1 else 0.0
+def decay_at(step: int, decay: float, *, warmup: float = 0.0) -> float:
+    """Gives `min(decay, (1 + t)/(10 + t))`, and 0 at the first step: first weights do not rule a short training.
+
+    t counts from the end of a warm-up, before which the average is the network itself.
+    """
+    since = step - warmup
+    return min(decay, (1 + since) / (10 + since)) if step > 1 and since >= 0 else 0.0
 
 
 class Average:
@@ -28,9 +32,9 @@ class Average:
         self.network = copy.deepcopy(network)
         self._decay = decay
 
-    def update(self, network: AbstractNetwork, step: int) -> None:
-        """Takes in the weights after a step, numbered from 1."""
-        blend = get_ema_multi_avg_fn(decay_at(step, self._decay))
+    def update(self, network: AbstractNetwork, step: int, *, warmup: float = 0.0) -> None:
+        """Takes in the weights after a step, numbered from 1; before a warm-up's end they are the average."""
+        blend = get_ema_multi_avg_fn(decay_at(step, self._decay, warmup=warmup))
         blend(list(self.network.parameters()), list(network.parameters()), step)
 
     def recalibrate(self, batches: Iterable[Tensor]) -> None:

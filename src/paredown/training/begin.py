@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from paredown.artifacts.base import HEADER, digest_of
+from paredown.artifacts.dynamics import ADVERSARIAL_QUANTITIES
 from paredown.data.dataset import LearnableDataset
-from paredown.errors import ArtifactError, DataError
+from paredown.errors import ArtifactError, DataError, MethodError
 from paredown.models.build import AbstractModel
 from paredown.training.devices import Place
 from paredown.training.record import Recording
@@ -51,6 +52,26 @@ class Start:
     finished: bool = False
     cursor: Mapping[str, Any] = field(default_factory=dict)
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def check(data: LearnableDataset, training: Training, recording: Recording | None) -> None:
+    """Refuses what a training cannot do with some data.
+
+    Raises:
+        MethodError: sentences are to be attacked, or an attack is to be recorded that nobody makes.
+    """
+    objective = training.objective
+    if objective.attacks and data.noun != "images":
+        raise MethodError(
+            f"Training(objective={objective.name}): {data.name} has {data.noun}, and only images are attacked. "
+            "Train by cross-entropy."
+        )
+    asked = [] if recording is None else [name for name in recording.quantities if name in ADVERSARIAL_QUANTITIES]
+    if asked and not objective.attacks:
+        raise MethodError(
+            f"Recording(quantities=…): {asked[0]} is of what a training attack reached, and the objective "
+            f"{objective.name} makes none. Train by an adversarial objective such as trades, or do not record it."
+        )
 
 
 def choose_examples(data: LearnableDataset, positions: np.ndarray | None, weights: np.ndarray | None) -> Examples:

@@ -13,6 +13,7 @@ from torch import Tensor
 from paredown.errors import MethodError
 from paredown.log import MetricsFile, Tracker, open_trackers
 from paredown.training.learner import Learner
+from paredown.training.objectives import Seen
 
 WINDOW = 100
 """Steps between two looks, each of which waits for the device."""
@@ -29,7 +30,9 @@ class Journal:
 
     def __init__(self, learner: Learner, folder: Path, *, cursor: Mapping[str, Any]) -> None:
         self.learner, self.place = learner, learner.place
-        self._values = torch.zeros(2, WINDOW, device=self.place.device)
+        objective = learner.training.objective
+        self._hits = ["accuracy"] * objective.looks_clean + ["adversarial_accuracy"] * objective.attacks
+        self._values = torch.zeros(1 + len(self._hits), WINDOW, device=self.place.device)
         self._steps, self._examples = cursor.get("window", (0, 0))
         self._file: MetricsFile | None = None
         self._trackers: list[Tracker] = []
@@ -51,9 +54,19 @@ class Journal:
         """Whether it must be looked at."""
         return self._steps == WINDOW
 
-    def put(self, loss: Tensor, hits: Tensor, examples: int) -> None:
-        """Takes a step: the sum of the losses and the number classified correctly, of this process's share."""
-        self._values[0, self._steps], self._values[1, self._steps] = loss, hits
+    def put(self, loss: Tensor, seen: Seen, labels: Tensor, examples: int) -> None:
+        """Takes a step: the sum of the losses and what was seen, of this process's share."""
+        objective = self.learner.training.objective
+        self._values[0, self._steps] = loss
+        for row, name in enumerate(self._hits, start=1):
+            logits = seen.clean if name == "accuracy" else seen.adversarial
+            if logits is None:
+                missing = "clean" if name == "accuracy" else "adversarial"
+                raise MethodError(
+                    f"{type(objective).__name__}: it gives no {missing} logits, and its looks_clean and attacks "
+                    "say that it does. Give them in Seen, or say otherwise."
+                )
+            self._values[row, self._steps] = (logits.argmax(1) == labels).sum()
         self._steps += 1
         self._examples += examples
 
@@ -63,19 +76,17 @@ class Journal:
         Raises:
             MethodError: the loss of one of them was not a finite number.
         """
-        losses, hits = self._read(step)
-        row = {
-            "loss": sum(losses) / self._examples,
-            "accuracy": sum(hits) / self._examples,
-            "lr": self.learner.rate(step),
-        }
+        losses, *hits = self._read(step)
+        shares = {name: sum(right) / self._examples for name, right in zip(self._hits, hits, strict=True)}
+        row = {"loss": sum(losses) / self._examples} | shares | {"lr": self.learner.rate(step)}
         self._values.zero_()
         self._steps = self._examples = 0
         if self._file is not None:
             self._file.append({"step": step, "epoch": step / self.learner.plan.per_epoch} | row)
         for tracker in self._trackers:
             tracker.log(row, step)
-        return f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}"
+        words = [f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items()]
+        return ", ".join([f"loss {row['loss']:.3f}", *words])
 
     def cursor(self, step: int) -> dict[str, Any]:
         """Gives where the journal stands; refuses, as `look` does, so that no ruined state is ever saved."""
@@ -98,16 +109,17 @@ class Journal:
         for tracker in self._trackers:
             tracker.close()
 
-    def _read(self, step: int) -> tuple[list[float], list[float]]:
-        losses, hits = self.place.total(self._values)[:, : self._steps].tolist()
-        for number, loss in enumerate(losses):
+    def _read(self, step: int) -> list[list[float]]:
+        rows = self.place.total(self._values)[:, : self._steps].tolist()
+        for number, loss in enumerate(rows[0]):
             if not math.isfinite(loss):
                 self._refuse(step - self._steps + 1 + number)
-        return losses, hits
+        return rows
 
     def _refuse(self, step: int) -> None:
         optimizer = self.learner.training.optimizer
         raise MethodError(
             f"Training(optimizer={optimizer.name}): the loss of step {step} is not a finite number, at a learning "
-            f"rate of {self.learner.rate(step):.4g}. Lower the optimizer's lr or add a warm-up; finished epochs stay."
+            f"rate of {self.learner.rate(step):.4g}. Lower the optimizer's lr, add a warm-up or clip the "
+            "gradient; finished epochs stay."
         )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from paredown.models.build import AbstractNetwork
 from paredown.rng import key
 from paredown.training.averaging import Average
 from paredown.training.devices import Place
+from paredown.training.objectives import AbstractObjective, CrossEntropy, Seen
 from paredown.training.optimizers import set_rate
+from paredown.training.passes import InTurn, Passes
 from paredown.training.resume import optimizer_tensors, restore_optimizer
 from paredown.training.training import Plan, Training
 
@@ -26,37 +28,49 @@ def learn(
     y: Tensor,
     *,
     count: int,
+    objective: AbstractObjective = CrossEntropy(),  # noqa: B008  (frozen)
     weights: Tensor | None = None,
     label_smoothing: float = 0.0,
+    clip: float | None = None,
+    seed: int = 0,
     autocast: AbstractContextManager[Any] | None = None,
     processes: int = 1,
-) -> tuple[Tensor, Tensor]:
-    """Takes one step of the optimizer down the mean cross-entropy of a batch.
+    shared: nn.Module | None = None,
+    glance: bool = False,
+) -> tuple[Seen, Tensor]:
+    """Takes one step of the optimizer down the mean loss of a batch.
 
     Args:
-        net: in training mode.
+        net: in training mode; with several processes this one's own.
         optimizer: its rate is already that of the step.
         x: what the network takes, shape (B, …).
         y: labels, int64 (B,).
         count: what the sum of the losses is divided by: the size of the whole batch, over all processes.
+        objective: what is minimised.
         weights: how much each example counts, shape (B,).
         label_smoothing: ε.
-        autocast: precision of the forward pass.
+        clip: the largest norm of the gradient; longer ones are shortened to it.
+        seed: of what an attack draws.
+        autocast: precision of the forward passes.
         processes: how many share the batch; their gradients are averaged where a sum is meant.
+        shared: with several processes what averages their gradients.
+        glance: where the objective looks at no clean images, look at them once more, for what is recorded.
 
     Returns:
-        The logits before the step, float32 (B, classes), and the sum of the losses of these examples; both without
-        gradient and on the device.
+        What was seen before the step, and the sum of the losses of these examples; without gradient and on the device.
     """
-    with autocast or nullcontext():
-        logits = net(x)
-    logits = logits.float()
-    losses = functional.cross_entropy(logits, y, reduction="none", label_smoothing=label_smoothing)
-    total = (losses if weights is None else losses * weights).sum()
+    passes = Passes(net, shared=shared, autocast=autocast, seed=seed)
+    seen = objective.losses(passes, x, y, label_smoothing=label_smoothing)
+    total = (seen.losses if weights is None else seen.losses * weights).sum()
     (total * (processes / count)).backward()
+    seen = seen.detached()
+    if glance and seen.clean is None:
+        seen = replace(seen, clean=passes.glance(x))
+    if clip is not None:
+        nn.utils.clip_grad_norm_(net.parameters(), clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return logits.detach(), total.detach()
+    return seen, total.detach()
 
 
 def reseed(device: torch.device, seed: int) -> None:
@@ -89,16 +103,19 @@ class Learner:
         self.training, self.plan, self.seed, self.place = training, plan, seed, place
         self.optimizer = training.optimizer.build(self.network)
         self.average = None if training.average is None else Average(self.network, training.average)
-        self.net = place.spread(torch.compile(self.network) if compiled else self.network)  # type: ignore[arg-type]
-        self.net.train()
+        self.net: nn.Module = torch.compile(self.network) if compiled else self.network  # type: ignore[assignment]
+        self.shared = place.spread(InTurn(self.net)) if place.processes > 1 else None
+        self.network.train()
 
     def rate(self, step: int) -> float:
         """Gives the learning rate of a step, numbered from 1."""
         return self.training.optimizer.lr * self.training.schedule.share(step, self.plan.steps)
 
-    def take(self, step: int, x: Tensor, y: Tensor, *, count: int, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    def take(
+        self, step: int, x: Tensor, y: Tensor, *, count: int, weights: Tensor | None, glance: bool = False
+    ) -> tuple[Seen, Tensor]:
         """Takes a step, numbered from 1, on this process's share of a batch; see `learn`."""
-        set_rate(self.optimizer, self.rate(step))
+        set_rate(self.optimizer, self.rate(step), self.training.schedule.momentum(step, self.plan.steps))
         reseed(self.place.device, key(self.seed, "network", step, self.place.rank))
         seen = learn(
             self.net,
@@ -106,13 +123,18 @@ class Learner:
             x,
             y,
             count=count,
+            objective=self.training.objective,
             weights=weights,
             label_smoothing=self.training.label_smoothing,
+            clip=self.training.clip,
+            seed=key(self.seed, "attack", step, self.place.rank),
             autocast=self.place.autocast(),
             processes=self.place.processes,
+            shared=self.shared,
+            glance=glance,
         )
         if self.average is not None:
-            self.average.update(self.network, step)
+            self.average.update(self.network, step, warmup=self.training.average_warmup * self.plan.steps)
         return seen
 
     def tensors(self) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ from paredown.models.build import AbstractModel, AbstractNetwork, save
 from paredown.progress import bar as open_bar
 from paredown.rng import key
 from paredown.runtime import Runtime
-from paredown.training.begin import Examples, Start, begin, choose_examples, describe
+from paredown.training.begin import Examples, Start, begin, check, choose_examples, describe
 from paredown.training.devices import LARGE, Place, place
 from paredown.training.journal import Journal
 from paredown.training.learner import Learner
@@ -68,9 +68,11 @@ def fit(
 
     Raises:
         DataError: an empty subset, rows that are not there, weights that cannot be.
-        MethodError: the loss is not a number, or a checkpoint is asked for after the last step.
+        MethodError: the loss is not a number, a checkpoint is asked for after the last step, or an attack is meant for
+            what are no images, or is to be recorded and not made.
         ArtifactError: the folder holds another training.
     """
+    check(data, training, recording)
     examples = choose_examples(data, positions, weights)
     plan = training.plan(kept=len(examples.positions), whole=len(data))
     header = describe(data, examples, model, training, plan, recording, seed)
@@ -222,10 +224,11 @@ class Loop:
     def _take(self, rows: np.ndarray, whole: Tensor) -> None:
         self.step += 1
         x, y, where, weights = self.feed.share(rows, whole)
-        logits, loss = self.learner.take(self.step, x, y, count=len(rows), weights=weights)
-        self.journal.put(loss, (logits.argmax(1) == y).sum(), len(rows))
+        glance = self.watch is not None and self.watch.wants_clean(self.step)
+        seen, loss = self.learner.take(self.step, x, y, count=len(rows), weights=weights, glance=glance)
+        self.journal.put(loss, seen, y, len(rows))
         if self.watch is not None:
-            self.watch.put(self.step, where, logits, y)
+            self.watch.put(self.step, where, seen, y)
 
     def _keep_early(self) -> None:
         if self.step in self.training.checkpoints_at and self.place.rank == 0:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch.nn import functional
 
-from paredown.artifacts.dynamics import ALL_QUANTITIES, QUANTITIES
+from paredown.artifacts.dynamics import ADVERSARIAL_QUANTITIES, ALL_QUANTITIES, QUANTITIES
 
 PENDING = 1 << 20
 """Logits that wait, at most, to be observed together: 4 MB."""
 
 FURTHEST = -65504.0
 """The lowest logarithm of a probability that is remembered: the lowest number of float16."""
+
+WAITING = ("rows", "logits", "labels", "adversarial")
+"""What waits, by the names under which it is saved."""
 
 SHARED_ROWS = 65_536
 """Rows of what several processes remember that they make one at a time."""
@@ -24,20 +27,22 @@ def observe(
     labels: torch.Tensor,
     quantities: Iterable[str] = QUANTITIES,
     before: torch.Tensor | None = None,
+    adversarial: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """Gives what the logits of a batch say about its examples, in float32 whatever the logits' type.
 
     With `p = softmax(z)`: confidence `p_y`; correct `argmax z = y`; margin `z_y − max_{c≠y} z_c` (Pleiss et al. 2020,
     AUM, eq. 1); loss `−log p_y`; EL2N `‖p − e_y‖₂` (Paul et al. 2021, section 2); probability margin
     `p_y − max_{c≠y} p_c` (Zheng et al. 2023, CCS); divergence `Σ_c |p_c (log p_c − log p_c before)|` (Zhang et al.
-    2024, TDDS).
+    2024, TDDS). Adversarial confidence and correct are the first two, of the adversarial logits.
 
     Args:
-        logits: shape (B, C).
+        logits: shape (B, C); of none but adversarial quantities these are not looked at.
         labels: int64, shape (B,).
         quantities: which of them.
         before: logarithms of the probabilities when the examples were presented before, shape (B, C), NaN where they
             were not; none where nothing is remembered.
+        adversarial: logits of what an attack reached, shape (B, C); without them no adversarial quantity is given.
 
     Returns:
         float32 tensors of shape (B,) on the logits' device, by name.
@@ -65,7 +70,11 @@ def observe(
     if "margin" in wanted:
         of_label = logits.gather(1, column)[:, 0]
         seen["margin"] = of_label - logits.scatter(1, column, -torch.inf).amax(1)
-    return {name: seen[name] for name in ALL_QUANTITIES if name in wanted}
+    if adversarial is not None:
+        moved = adversarial.detach().float()
+        seen["adversarial-confidence"] = moved.softmax(1).gather(1, column)[:, 0]
+        seen["adversarial-correct"] = (moved.argmax(1) == labels).float()
+    return {name: seen[name] for name in (*ALL_QUANTITIES, *ADVERSARIAL_QUANTITIES) if name in wanted & seen.keys()}
 
 
 class Buffers:
@@ -81,12 +90,25 @@ class Buffers:
         self._values = torch.full((len(quantities), examples), torch.nan, device=device)
         self._before: torch.Tensor | None = None  # (N, C), once the first logits say how many classes there are
         self._fresh = torch.zeros(examples, dtype=torch.bool, device=device)
-        self._waiting: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self._waiting: list[tuple[torch.Tensor, ...]] = []
         self._logits = 0
 
-    def put(self, rows: torch.Tensor, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        """Takes a batch: its rows (int64, each at most once an epoch), logits that nobody changes later, and labels."""
-        self._waiting.append((rows, logits, labels))
+    def put(
+        self,
+        rows: torch.Tensor,
+        logits: torch.Tensor | None,
+        labels: torch.Tensor,
+        adversarial: torch.Tensor | None = None,
+    ) -> None:
+        """Takes a batch: its rows (int64, each at most once an epoch), logits that nobody changes later, and labels.
+
+        Of an epoch either every batch has adversarial logits or none; clean ones may be missing where only adversarial
+        quantities are kept.
+        """
+        if logits is None:
+            logits = adversarial  # what stands in its place is not looked at
+        assert logits is not None
+        self._waiting.append((rows, logits, labels) if adversarial is None else (rows, logits, labels, adversarial))
         self._logits += logits.numel()
         if self._logits >= PENDING:
             self._observe()
@@ -103,7 +125,8 @@ class Buffers:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Gives what is known and what waits: saving it must not change which batches are observed together."""
-        waiting = zip(("rows", "logits", "labels"), map(torch.cat, zip(*self._waiting, strict=True)), strict=True)
+        # Without adversarial logits the last name is left over.
+        waiting = zip(WAITING, map(torch.cat, zip(*self._waiting, strict=True)), strict=False)
         remembered = {} if self._before is None else {"before": self._before}
         return {"values": self._values} | remembered | (dict(waiting) if self._waiting else {})
 
@@ -136,8 +159,9 @@ class Buffers:
         if "before" in tensors:
             self._before = tensors["before"].to(device, copy=True)
         if "logits" in tensors:
-            rows, logits, labels = (tensors[name].to(device) for name in ("rows", "logits", "labels"))
-            self.put(rows, logits, labels)
+            rows, logits, labels = (tensors[name].to(device) for name in WAITING[:3])
+            adversarial = tensors.get("adversarial")
+            self.put(rows, logits, labels, None if adversarial is None else adversarial.to(device))
 
     def _nothing_before(self, classes: int) -> torch.Tensor:
         shape = (len(self._fresh), classes)
@@ -146,7 +170,7 @@ class Buffers:
     def _observe(self) -> None:
         if not self._waiting:
             return
-        rows, logits, labels = map(torch.cat, zip(*self._waiting, strict=True))
+        rows, logits, labels, *adversarial = map(torch.cat, zip(*self._waiting, strict=True))
         before = None
         if "divergence" in self.quantities:
             if self._before is None:
@@ -155,6 +179,6 @@ class Buffers:
             now = functional.log_softmax(logits.detach().float(), dim=1).clamp_min_(FURTHEST)
             self._before[rows] = now.half()
             self._fresh[rows] = True
-        seen = observe(logits, labels, self.quantities, before)
+        seen = observe(logits, labels, self.quantities, before, *adversarial)
         self._values[:, rows] = torch.stack([seen[name] for name in self.quantities])
         self._waiting, self._logits = [], 0

@@ -106,10 +106,12 @@ class AdamW(AbstractOptimizer):
         return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Gives every group of an optimizer the same rate."""
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, momentum: float | None = None) -> None:
+    """Gives every group of an optimizer the same rate, and the same momentum where one is given."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+        if momentum is not None:
+            group["momentum"] = momentum
 
 
 def _groups(network: nn.Module, weight_decay: float, spare_norms: bool) -> list[dict[str, Any]]:

@@ -18,7 +18,14 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
-from paredown.artifacts.dynamics import QUANTITIES, DynamicsWriter, Source, TrainingDynamics, check_quantities
+from paredown.artifacts.dynamics import (
+    ADVERSARIAL_QUANTITIES,
+    QUANTITIES,
+    DynamicsWriter,
+    Source,
+    TrainingDynamics,
+    check_quantities,
+)
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.errors import DataError, MethodError, PoolMismatch
 from paredown.method import Method
@@ -32,7 +39,9 @@ class Recording(Method):
     Args:
         quantities: of confidence, correct, margin, loss, el2n, probability-margin, divergence; each costs four bytes an
             example and epoch. For divergence the device also holds two bytes an example and class: the logarithms of
-            the probabilities at the presentation before, in float16, of which it is correct to about 0.001.
+            the probabilities at the presentation before, in float16, of which it is correct to about 0.001. Of an
+            adversarial training also adversarial-confidence and adversarial-correct: what its attack reached. Where the
+            objective makes no clean pass (`madry`, `fast`), all others cost one forward pass more.
         by: `presentations` records the forward passes that train (augmented images, training mode, weights before the
             step's update; forgetting and AUM are defined so). `evaluation` makes a pass over the un-augmented images in
             evaluation mode after the epoch, which costs about a third of it.
@@ -49,6 +58,11 @@ class Recording(Method):
         object.__setattr__(self, "quantities", check_quantities(tuple(self.quantities)))
         if self.by not in ("presentations", "evaluation"):
             raise MethodError(f"Recording(by={self.by!r}): not a source. Use presentations or evaluation.")
+        if self.by == "evaluation" and not set(self.quantities).isdisjoint(ADVERSARIAL_QUANTITIES):
+            raise MethodError(
+                "Recording(by=evaluation): the pass after an epoch attacks nothing, so it has no adversarial "
+                "quantities. Record them by presentations."
+            )
         if self.every < 1:
             raise MethodError(f"Recording(every={self.every}): every first epoch is the most. Give 1 or more.")
 
@@ -76,6 +90,7 @@ class Recorder:
         self.ids = ids if isinstance(ids, ExampleIds) else plain_ids(ids)
         self.quantities = check_quantities(quantities)
         self.source: Source = source
+        self._attacked = not set(self.quantities).isdisjoint(ADVERSARIAL_QUANTITIES)
         self._writer = None
         if folder is not None:
             self._writer = DynamicsWriter(folder, self.ids, quantities=self.quantities, source=source)
@@ -87,7 +102,7 @@ class Recorder:
         self._buffers: Buffers | None = None
         self._seen = np.zeros(len(self.ids), dtype=bool)
 
-    def update(self, logits: torch.Tensor, labels: Any, ids: Any) -> None:
+    def update(self, logits: torch.Tensor, labels: Any, ids: Any, *, adversarial: torch.Tensor | None = None) -> None:
         """Takes a batch, straight after its forward pass.
 
         Args:
@@ -95,6 +110,7 @@ class Recorder:
             labels: class numbers, shape (B,).
             ids: the examples' ids as the loader gave them, shape (B,): a tensor, an array, a list or `ExampleIds`. Ids
                 on the CPU cost nothing; ids on a GPU make each step wait for it.
+            adversarial: logits of what an attack reached, shape (B, C), where adversarial quantities are kept.
 
         Raises:
             DataError: shapes that do not belong together, or a label without a logit.
@@ -102,6 +118,11 @@ class Recorder:
         """
         labels = torch.as_tensor(labels)
         positions = self._positions(ids)
+        if (adversarial is None) == self._attacked or (adversarial is not None and adversarial.shape != logits.shape):
+            raise DataError(
+                f"Recorder(quantities={self.quantities}): adversarial logits, in the shape of the others, are needed "
+                "with every batch where adversarial quantities are kept, and only there."
+            )
         if logits.ndim != 2 or labels.shape != logits.shape[:1] or positions.shape != labels.shape:
             raise DataError(
                 f"Recorder: logits of shape {tuple(logits.shape)}, labels of shape {tuple(labels.shape)} and "
@@ -126,12 +147,15 @@ class Recorder:
         where, labels = torch.from_numpy(positions).to(device), labels.to(device, torch.int64, copy=True)
         # A copy, since the loop may go on to change its logits in place.
         logits = logits.detach().to(device, torch.float32, copy=True)
+        if adversarial is not None:
+            adversarial = adversarial.detach().to(device, torch.float32, copy=True)
         # Several processes pad their last batch with copies; writing one place twice in a batch has no defined winner.
         if len(np.unique(positions)) < len(positions):
             _, first = np.unique(positions, return_index=True)
             keep = torch.from_numpy(first).to(device)
             where, labels, logits = where[keep], labels[keep], logits[keep]
-        self._buffers.put(where, logits, labels)
+            adversarial = None if adversarial is None else adversarial[keep]
+        self._buffers.put(where, logits, labels, adversarial)
 
     def end_epoch(self) -> None:
         """Ends the epoch here; an epoch that saw nothing is none."""

@@ -45,6 +45,22 @@ def rise_and_fall(step: int, *, warmup: int, total: int) -> float:
     return (total + 1 - step) / max(total - warmup, 1)
 
 
+def one_cycle(step: int, *, peak: float, total: int, begin: float, end: float) -> float:
+    """Gives half a cosine from `begin` up to 1, then half a cosine down to `end` at the last step.
+
+    With i = t − 1, s₁ = `peak` and s₂ = T − 1: `ci(begin, 1, i/s₁)` up to s₁, then `ci(1, end, (i − s₁)/(s₂ − s₁))`,
+    where `ci(a, b, u) = b + (a − b)/2 · (1 + cos(πu))` (Smith and Topin 2018, in the form of torch's `OneCycleLR`).
+    """
+    done = step - 1
+    if done <= peak:
+        return _between(begin, 1.0, done / peak)
+    return _between(1.0, end, min((done - peak) / (total - 1 - peak), 1.0))
+
+
+def _between(first: float, last: float, done: float) -> float:
+    return last + (first - last) / 2 * (1 + math.cos(math.pi * done))
+
+
 def triangle(step: int, *, peak: int, total: int) -> float:
     """Gives a linear rise from 0 to 1 at step `peak`, then a linear fall to 0 at step `total`."""
     if step <= peak:
@@ -70,6 +86,10 @@ class AbstractSchedule(Method):
             step: numbered from 1.
             total: the number of steps of the whole training.
         """
+
+    def momentum(self, step: int, total: int) -> float | None:
+        """Gives the optimizer's momentum at a step; none leaves it as it is."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -157,6 +177,49 @@ class Triangular(AbstractSchedule):
 
     def share(self, step: int, total: int) -> float:
         return triangle(step, peak=min(as_step(self.peak, total), total - 1), total=total)
+
+
+@dataclass(frozen=True)
+class OneCycle(AbstractSchedule):
+    """Half a cosine up to the whole rate and half a cosine down to almost nothing (Smith and Topin 2018).
+
+    The usual schedule of adversarial training with much data (Wang et al. 2023), where it changes once an epoch; here
+    it changes at every step. The warm-up takes at least one step.
+
+    Args:
+        warmup: how long the rate rises; below 1 a share of the training, from 1 on a number of steps.
+        begin: the share of the rate at the first step.
+        end: the share of the rate at the last step.
+        cycled: the momentum at the highest rate and at both ends, 0.85 and 0.95 in torch; none leaves the optimizer's.
+    """
+
+    warmup: float = 0.025
+    begin: float = 1 / 25
+    end: float = 1 / 250_000
+    cycled: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        _check_moment("OneCycle", "warmup", self.warmup)
+        for field in ("begin", "end"):
+            share = getattr(self, field)
+            if not 0 <= share <= 1:
+                raise MethodError(f"OneCycle({field}={share}): a share of the rate lies between 0 and 1.")
+        if self.cycled is not None and not all(0 < momentum < 1 for momentum in self.cycled):
+            raise MethodError(f"OneCycle(cycled={self.cycled}): a momentum lies between 0 and 1.")
+
+    def share(self, step: int, total: int) -> float:
+        return one_cycle(step, peak=self._peak(total), total=total, begin=self.begin, end=self.end)
+
+    def momentum(self, step: int, total: int) -> float | None:
+        if self.cycled is None:
+            return None
+        low, high = self.cycled
+        # The same curve, upside down and down to its ends.
+        return high - (high - low) * one_cycle(step, peak=self._peak(total), total=total, begin=0.0, end=0.0)
+
+    def _peak(self, total: int) -> float:
+        """How many steps lie before the highest rate; not rounded, as in torch."""
+        return max((self.warmup * total if self.warmup < 1 else self.warmup) - 1, 1.0)
 
 
 def _check_moment(owner: str, field: str, moment: float) -> None:

@@ -10,6 +10,7 @@ from paredown.data.augment import Augmentation
 from paredown.data.dataset import LearnableDataset
 from paredown.errors import MethodError
 from paredown.method import Method
+from paredown.training.objectives import AbstractObjective, CrossEntropy
 from paredown.training.optimizers import AbstractOptimizer, Sgd
 from paredown.training.schedules import AbstractSchedule, Cosine
 
@@ -50,7 +51,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Training(Method):
-    """How a network is trained by cross-entropy.
+    """How a network is trained.
 
     Args:
         epochs: passes over the data; 30 when steps are not given either.
@@ -62,9 +63,12 @@ class Training(Method):
         drop_last: leave out an epoch's incomplete last batch. Fewer examples than one batch are all taken at once.
         optimizer: the rule of a step.
         schedule: the share of the optimizer's rate at each step.
+        objective: what a step minimises; the adversarial ones train on images that an attack has moved.
         label_smoothing: ε; the target is 1 − ε on the label and ε spread over all classes.
+        clip: the largest L2 norm of a step's gradient, over all parameters; longer ones are shortened to it.
         augmentation: what happens to images; none takes the data's own.
         average: the decay of an exponential average of the weights, which then is the checkpoint; none for no average.
+        average_warmup: the share of the training before which the average is the network itself.
         checkpoints_at: steps after which the network (not the average) is kept as well; 0 is the untrained one.
     """
 
@@ -76,9 +80,12 @@ class Training(Method):
     drop_last: bool = True
     optimizer: AbstractOptimizer = Sgd()  # noqa: RUF009  (frozen)
     schedule: AbstractSchedule = Cosine()  # noqa: RUF009  (frozen)
+    objective: AbstractObjective = CrossEntropy()  # noqa: RUF009  (frozen)
     label_smoothing: float = 0.0
+    clip: float | None = None
     augmentation: Augmentation | None = None
     average: float | None = None
+    average_warmup: float = 0.0
     checkpoints_at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -96,8 +103,26 @@ class Training(Method):
                 raise MethodError(f"Training({field}={value}): nothing would be trained. Give at least 1.")
         if not 0 <= self.label_smoothing < 1:
             raise MethodError(f"Training(label_smoothing={self.label_smoothing}): a share lies from 0 up to below 1.")
+        if self.label_smoothing and not self.objective.smooths:
+            raise MethodError(
+                f"Training(objective={self.objective.name}, label_smoothing={self.label_smoothing}): its loss has no "
+                "target that could be smoothed. Leave label_smoothing out."
+            )
+        if self.clip is not None and self.clip <= 0:
+            raise MethodError(f"Training(clip={self.clip}): no step would be taken. Give a norm above 0, or none.")
         if self.average is not None and not 0 < self.average < 1:
             raise MethodError(f"Training(average={self.average}): a decay lies between 0 and 1, such as 0.999.")
+        if not 0 <= self.average_warmup < 1 or (self.average_warmup and self.average is None):
+            raise MethodError(
+                f"Training(average={self.average}, average_warmup={self.average_warmup}): a share of the training lies "
+                "from 0 up to below 1, and there is an average to wait for. Give average, such as 0.995, or neither."
+            )
+        cycled = self.schedule.momentum(1, 2) is not None
+        if cycled and not getattr(self.optimizer, "momentum", 0):
+            raise MethodError(
+                f"Training(optimizer={self.optimizer.name}, schedule={self.schedule.name}): the schedule changes the "
+                "momentum, and this optimizer has none. Take sgd with momentum, or leave cycled out."
+            )
         if any(step < 0 for step in self.checkpoints_at):
             raise MethodError(f"Training(checkpoints_at={self.checkpoints_at}): steps are counted from 0.")
         object.__setattr__(self, "checkpoints_at", tuple(sorted(set(self.checkpoints_at))))

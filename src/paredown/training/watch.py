@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paredown.artifacts.dynamics import DynamicsWriter
+from paredown.artifacts.dynamics import ADVERSARIAL_QUANTITIES, DynamicsWriter
 from paredown.artifacts.ids import ExampleIds
 from paredown.data.loader import AbstractInputs, batches
 from paredown.training.devices import Place
+from paredown.training.objectives import Seen
 from paredown.training.observations import Buffers
 from paredown.training.record import Recording
 from paredown.training.training import Plan
@@ -37,10 +38,16 @@ class Watch:
         if place.rank == 0:
             self._writer = DynamicsWriter(folder, ids, quantities=recording.quantities, source=recording.by)
 
-    def put(self, step: int, rows: Tensor, logits: Tensor, labels: Tensor) -> None:
+    def wants_clean(self, step: int) -> bool:
+        """Whether a step's clean logits are recorded."""
+        clean = not set(self.recording.quantities) <= set(ADVERSARIAL_QUANTITIES)
+        return clean and self._presented(step)
+
+    def put(self, step: int, rows: Tensor, seen: Seen, labels: Tensor) -> None:
         """Takes this process's share of a step's batch; `rows` are positions among the ids."""
-        if self.recording.by == "presentations" and self._recorded(step):
-            self._buffers.put(rows, logits, labels)
+        if self._presented(step):
+            asked = not set(self.recording.quantities).isdisjoint(ADVERSARIAL_QUANTITIES)
+            self._buffers.put(rows, seen.clean, labels, seen.adversarial if asked else None)
 
     def end_epoch(
         self, step: int, network: nn.Module, inputs: AbstractInputs, positions: np.ndarray, batch: int
@@ -84,6 +91,9 @@ class Watch:
 
     def _epoch(self, step: int) -> int:
         return (step - 1) // self.plan.per_epoch
+
+    def _presented(self, step: int) -> bool:
+        return self.recording.by == "presentations" and self._recorded(step)
 
     def _recorded(self, step: int) -> bool:
         return self._epoch(step) % self.recording.every == 0

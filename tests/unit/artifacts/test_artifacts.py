@@ -255,6 +255,16 @@ def test_reports_refuse_figures_without_n() -> None:
         Row("accuracy", float("nan"), 1, None, "d", "s")
 
 
+def test_a_table_says_of_which_class_and_under_which_threat() -> None:
+    rows = [
+        Row("accuracy", 0.5, 10, 0.1, "d", "s"),
+        Row("robust-accuracy", 0.5, 10, 0.1, "d", "s", threat="linf 8/255"),
+        Row("robust-accuracy", 0.5, 10, 0.1, "d", "s", "cat", "linf 8/255"),
+    ]
+    shown = [line.split(" | ")[0] for line in Report(rows).to_markdown().splitlines()[2:]]
+    assert shown == ["| accuracy", "| robust-accuracy (linf 8/255)", "| robust-accuracy (cat, linf 8/255)"]
+
+
 def test_a_report_is_summed_over_runs() -> None:
     rows = [Row("accuracy", value, 100, 0.01, "d", f"run{number}") for number, value in enumerate((0.8, 0.9))]
     (row,) = Report(rows).over_runs(lambda subject: "chosen").rows

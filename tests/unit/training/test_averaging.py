@@ -52,3 +52,16 @@ def test_statistics_are_those_of_the_batches_given() -> None:
     average.recalibrate([x])
     assert torch.allclose(average.network[0].running_mean, x.mean((0, 2, 3)), atol=1e-5)
     assert torch.allclose(average.network[0].running_var, x.transpose(0, 1).flatten(1).var(1), rtol=1e-5)
+
+
+def test_a_warmup_to_the_numbers_of_the_specification() -> None:
+    expected = {959: 0.0, 960: 0.1, 961: 0.1818181818, 970: 0.55, 1059: 0.9174311927, 2749: 0.9949972207, 2750: 0.995}
+    for step, decay in expected.items():
+        assert decay_at(step, 0.995, warmup=960) == pytest.approx(decay, abs=1e-9)
+    network = set_to(nn.Linear(1, 1), 0.0)
+    average = Average(network, decay=0.995)
+    averages = []
+    for step, value in enumerate([1.0, 2.0, 4.0, 8.0, 16.0], start=1):
+        average.update(set_to(network, value), step, warmup=3)
+        averages.append(average.network.weight.item())
+    assert averages == pytest.approx([1, 2, 3.8, 7.2363636364, 13.8090909091], rel=1e-6)

@@ -19,6 +19,7 @@ from paredown.models.convnet import ConvNet
 from paredown.runtime import Runtime
 from paredown.training import Constant, Recording, Sgd, Training, fit
 from paredown.training.observations import observe
+from paredown.training.resume import read_state
 
 MODEL = ConvNet(width=8, depth=1, norm="batch")
 CPU = Runtime(device="cpu", precision="float32", progress=False)
@@ -221,6 +222,10 @@ def test_a_loss_that_is_no_number_stops_in_words_and_keeps_earlier_epochs(tmp_pa
     assert not (tmp_path / "checkpoint").exists()
     for row in read_metrics(tmp_path / "metrics.jsonl")[1:]:
         assert np.isfinite(row["loss"])
+    # The state of the step before stays, so that nothing ruined is ever continued.
+    state = read_state(tmp_path)
+    assert state is not None and state[1]["step"] >= 1
+    assert bool(torch.isfinite(state[0]["journal"]).all())
 
 
 def test_bfloat16_and_float32_learn_the_same(tmp_path: Path, images: ImageDataset) -> None:

@@ -47,12 +47,20 @@ def test_frozen_parameters_are_left_out() -> None:
 def test_a_set_rate_holds_for_all_groups_and_a_step_moves_the_weights(method) -> None:
     network = small()
     optimizer = method.build(network)
+    momenta = [group.get("momentum") for group in optimizer.param_groups]
     set_rate(optimizer, 0.25)
     assert all(group["lr"] == 0.25 for group in optimizer.param_groups)
+    assert [group.get("momentum") for group in optimizer.param_groups] == momenta
     before = [weight.detach().clone() for weight in network.parameters()]
     network(torch.randn(4, 1, 3, 3, generator=torch.Generator().manual_seed(0))).square().sum().backward()
     optimizer.step()
     assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_a_set_momentum_holds_for_all_groups() -> None:
+    optimizer = Sgd(spare_norms=True).build(small())
+    set_rate(optimizer, 0.25, 0.85)
+    assert [group["momentum"] for group in optimizer.param_groups] == [0.85, 0.85]
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,34 @@ def test_three_lines_record_a_loop_over_a_loader() -> None:
         assert np.array_equal(epoch["margin"], observe(logits, labels)["margin"].numpy())
 
 
+def test_adversarial_logits_are_recorded_beside_the_others() -> None:
+    logits, labels = batch(6)
+    moved, _ = batch(6, seed=1)
+    quantities = ("adversarial-correct", "confidence", "adversarial-confidence")
+    recorder = Recorder(ids=range(6), quantities=quantities)
+    recorder.update(logits[:4], labels[:4], range(4), adversarial=moved[:4])
+    recorder.update(logits[4:], labels[4:], range(4, 6), adversarial=moved[4:])
+    (epoch,) = recorder.finish()
+    assert list(epoch) == ["confidence", "adversarial-confidence", "adversarial-correct"]
+    alone = observe(moved, labels)
+    for name in ("confidence", "correct"):
+        np.testing.assert_allclose(epoch[f"adversarial-{name}"], alone[name], rtol=1e-5)
+    np.testing.assert_allclose(epoch["confidence"], observe(logits, labels)["confidence"], rtol=1e-6)
+    for other, wrong in ((recorder, None), (Recorder(ids=range(6)), moved), (recorder, moved[:2])):
+        with pytest.raises(DataError, match="adversarial logits, in the shape of the others, are needed"):
+            other.update(logits, labels, range(6), adversarial=wrong)
+
+
+def test_buffers_keep_adversarial_logits_that_wait_and_need_no_clean_ones() -> None:
+    logits, labels = batch(3)
+    whole, first, second = (Buffers(3, ("adversarial-correct",), torch.device("cpu")) for _ in range(3))
+    whole.put(torch.arange(3), None, labels, logits)
+    first.put(torch.arange(3), None, labels, logits)
+    second.restore(first.tensors())
+    assert torch.equal(whole.values(), second.values())
+    assert torch.equal(whole.values()[0], observe(logits, labels)["correct"])
+
+
 def test_an_incomplete_epoch_is_closed_by_the_first_id_that_returns() -> None:
     logits, labels = batch(4)
     recorder = Recorder(ids=[10, 20, 30, 40])

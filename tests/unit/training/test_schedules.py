@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from paredown.errors import MethodError
 from paredown.method import build
-from paredown.training.schedules import Constant, Cosine, Linear, Step, Triangular
+from paredown.training.schedules import Constant, Cosine, Linear, OneCycle, Step, Triangular
 
 
 def test_step_keeps_its_rate_at_the_drop_and_lowers_it_one_step_later() -> None:
@@ -70,6 +70,63 @@ def test_triangle_peaks_once_and_ends_at_zero() -> None:
     assert shares[-1] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("peak", "total", "expected"),
+    [
+        (
+            0.2,
+            400,
+            {
+                1: (0.008, 0.95),
+                2: (0.0137895084, 0.9469846310),
+                3: (0.0304597335, 0.9383022222),
+                10: (0.2, 0.85),
+                11: (0.1999967556, 0.8500016222),
+                100: (0.1748511754, 0.8625744626),
+                200: (0.1040269779, 0.8979867030),
+                300: (0.0307282417, 0.9346362177),
+                400: (8e-7, 0.95),
+            },
+        ),
+        (
+            0.4,
+            100,
+            {
+                1: (0.016, 0.95),
+                2: (0.304, 0.875),
+                3: (0.3999740451, 0.8500064888),
+                50: (0.2080539558, 0.8979867030),
+                100: (1.6e-6, 0.95),
+            },
+        ),
+    ],
+)
+def test_one_cycle_to_the_numbers_of_the_specification(peak: float, total: int, expected: dict) -> None:
+    schedule = OneCycle(cycled=(0.85, 0.95))
+    for step, (rate, momentum) in expected.items():
+        assert peak * schedule.share(step, total) == pytest.approx(rate, abs=1e-10)
+        assert schedule.momentum(step, total) == pytest.approx(momentum, abs=1e-10)
+    assert OneCycle().momentum(1, total) is None
+
+
+def test_one_cycle_is_torchs_where_it_has_a_warmup_and_has_one_where_torch_has_none() -> None:
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=50, pct_start=0.3)
+    schedule = OneCycle(warmup=0.3, cycled=(0.85, 0.95))
+    for step in range(1, 51):
+        group = optimizer.param_groups[0]
+        assert schedule.share(step, 50) == pytest.approx(group["lr"], abs=1e-12)
+        assert schedule.momentum(step, 50) == pytest.approx(group["momentum"], abs=1e-12)
+        optimizer.step()
+        if step < 50:
+            theirs.step()
+    for total in (40, 20, 3, 2, 1):
+        assert OneCycle().share(1, total) == pytest.approx(1 / 25)
+        assert total == 1 or OneCycle().share(2, total) == 1.0
+    assert OneCycle(warmup=10).share(10, 50) == 1.0 > OneCycle(warmup=10).share(9, 50)
+
+
 @given(
     schedule=st.sampled_from(
         [
@@ -80,6 +137,9 @@ def test_triangle_peaks_once_and_ends_at_zero() -> None:
             Cosine(warmup=900),
             Linear(),
             Linear(warmup=900),
+            OneCycle(),
+            OneCycle(warmup=0.5, begin=0.0, end=0.0),
+            OneCycle(warmup=900),
             Triangular(),
             Triangular(0.0),
         ]
@@ -105,6 +165,9 @@ def test_schedules_are_built_from_their_names() -> None:
         (lambda: Step(factor=0), r"Step\(factor=0\): the rate would vanish"),
         (lambda: Cosine(warmup=-0.1), r"Cosine\(warmup=-0.1\): neither a share"),
         (lambda: Cosine(floor=2), r"Cosine\(floor=2\): a share of the rate"),
+        (lambda: OneCycle(warmup=-1), r"OneCycle\(warmup=-1\): neither a share"),
+        (lambda: OneCycle(end=2), r"OneCycle\(end=2\): a share of the rate"),
+        (lambda: OneCycle(cycled=(0.85, 1.0)), r"OneCycle\(cycled=\(0.85, 1.0\)\): a momentum lies"),
         (lambda: Triangular(peak=2.5), r"Triangular\(peak=2.5\): neither a share"),
     ],
 )

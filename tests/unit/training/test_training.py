@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from paredown.errors import MethodError
 from paredown.method import build
-from paredown.training.optimizers import Sgd
-from paredown.training.schedules import Triangular
+from paredown.training.optimizers import Adam, Sgd
+from paredown.training.schedules import OneCycle, Triangular
 from paredown.training.training import Plan, Training
 
 
@@ -57,6 +57,15 @@ def test_checkpoints_are_sorted_and_named_once() -> None:
         (lambda: Training(budget="seconds"), r"Training\(budget='seconds'\): not a budget"),
         (lambda: Training(label_smoothing=1), r"Training\(label_smoothing=1\): a share lies"),
         (lambda: Training(average=1.0), r"Training\(average=1.0\): a decay lies between"),
+        (
+            lambda: Training(average_warmup=0.1),
+            r"Training\(average=None, average_warmup=0.1\): a share of the training",
+        ),
+        (lambda: Training(average=0.9, average_warmup=1), r"average_warmup=1\): a share of the training"),
+        (
+            lambda: Training(optimizer=Adam(), schedule=OneCycle(cycled=(0.85, 0.95))),
+            r"Training\(optimizer=adam, schedule=one-cycle\): the schedule changes the momentum",
+        ),
         (lambda: Training(checkpoints_at=(-1,)), r"steps are counted from 0"),
         (
             lambda: Training(steps=5, checkpoints_at=(9,)).plan(kept=200, whole=200),
