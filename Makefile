@@ -15,7 +15,7 @@ help:
 	@echo 'make demo    train on the digits, choose a third of them, train again, write report.html (minutes, CPU)'
 	@echo 'make test    run every test'
 	@echo 'make check   lint, format and types, then every test'
-	@echo 'make bench   time what is claimed to be fast (minutes); benchmarks/data_diet.py takes an hour more'
+	@echo 'make bench   time what is claimed to be fast (a quarter of an hour); benchmarks/data_diet.py takes an hour more'
 	@echo 'make docs    build the documentation into site/, strictly'
 	@echo 'make clean   remove .venv, caches and built files (results in store/ and runs/ stay)'
 
@@ -34,7 +34,7 @@ check: $(VENV)/ready-check
 	$(MAKE) test
 
 bench: $(VENV)/ready
-	for benchmark in benchmarks/{grand,recording,training}.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+	for benchmark in benchmarks/{grand,recording,training,d2,selection,neighbors,loading}.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
 docs: $(VENV)/ready-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
