@@ -264,7 +264,7 @@ def find_source(data: str | Path | Mapping[str, Any] | AbstractSource, **fields:
         return build("data", {"name": text, **fields})
     if not path.exists():
         names = catalog.names("data")
-        hint = did_you_mean(text, names) or f" Give a path, or one of {', '.join(names)}."
+        hint = did_you_mean(text, names) or " Give a path, or a name that `pare list data` shows."
         raise DataError(f"Data '{text}': no data set is called so, and there is no such file or folder.{hint}")
     return build("data", {"name": _reader_of(path), "path": str(path), **fields})
 
