@@ -69,10 +69,20 @@ def test_coresets_are_trained_on_for_the_published_steps(name: str) -> None:
     assert shares == recipe.dials["keep"] == [0.7, 0.5, 0.3, 0.2, 0.1]
 
 
+# What the recipes of text need beyond paredown itself.
+LIBRARIES = {
+    "coreset_selection/rotten_tomatoes.smoke": ("tokenizers",),
+    "coreset_selection/anli.smoke": ("tokenizers", "transformers"),
+    "coreset_selection/imdb.smoke": ("tokenizers", "transformers"),
+}
+
+
 @pytest.mark.parametrize("name", SMOKE)
 def test_a_smoke_version_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    for library in LIBRARIES.get(name, ()):
+        pytest.importorskip(library, reason="needs the extra 'text'")
     monkeypatch.chdir(tmp_path)
     assert main(["run", f"recipes/{name}.yaml", "--threads", "1"]) == 0
     folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
