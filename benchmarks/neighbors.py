@@ -2,7 +2,6 @@
 
     python benchmarks/neighbors.py                                  exact, 10,000 to 50,000 vectors of 512 numbers
     python benchmarks/neighbors.py --million                        a million of them, float16, by `ivf`
-    python benchmarks/neighbors.py --lists --size 100000            `ivf` beside faiss's inverted lists
     python benchmarks/neighbors.py --pool 12800000 --width 512      a pool of the size of DataComp's smallest
 
 Each exact search runs in a process of its own, in turns; seconds are wall time, best of several, memory is the peak
@@ -36,8 +35,7 @@ from rich.table import Table
 from paredown.artifacts import EmbeddingMatrix, ExampleIds, Pool
 from paredown.artifacts.shards import SHARD_ROWS, ShardWriter, open_shards
 from paredown.method import build
-from paredown.neighbors import connected, graph, lists, nearest_neighbors
-from paredown.neighbors.approximate import Ivf
+from paredown.neighbors import connected, graph, nearest_neighbors
 from paredown.rng import stream
 from paredown.runtime import Runtime
 from paredown.training.devices import in_words
@@ -135,9 +133,8 @@ def large(size: int, width: int, index: dict[str, Any], folder: Path, device: st
     method = build("index", index)
     stages: dict[str, float] = {}
     watched: list[tuple[Any, str, str]] = [
-        (lists.Grouping, "of", "learn and assign lists"),
-        (lists, "_laid_out", "lay vectors out by list"),
-        (type(method), "prepare", "prepare, in all"),
+        (type(method), "_learned", "learn lists"),
+        (type(method), "prepare", "learn and fill lists"),
         (type(method), "nearest", "search"),
         (graph, "_recall", "measure recall"),
     ]
@@ -151,38 +148,6 @@ def large(size: int, width: int, index: dict[str, Any], folder: Path, device: st
     # Lists are learnt and looked into in operations that grow as N√N.
     row |= {"hours_of_12_800_000": seconds * (12.8e6 / size) ** 1.5 / 3600}
     row |= {"met": made.recall >= TARGETS["recall"] and memory[0] <= TARGETS["peak_gib"]}
-    console.print_json(json.dumps(row))
-    return row
-
-
-def beside_faiss(size: int, width: int, probes: int) -> dict[str, Any]:
-    """Times `ivf` and faiss's inverted lists of float16 numbers, as many lists and probes for both, in one run."""
-    import faiss
-
-    rng = stream(0, "benchmark", "lists")
-    centres = rng.standard_normal((max(1, size // CLUSTER), width), dtype=np.float32)
-    vectors = centres[rng.integers(0, len(centres), size)] + 0.5 * rng.standard_normal((size, width), dtype=np.float32)
-    vectors = vectors.astype(np.float16)
-    ids = ExampleIds.of_pool(Pool(("clusters",), size, "0" * 64))
-    matrix = EmbeddingMatrix(ids, vectors, metric="euclidean")
-    index = Ivf(probes=probes)
-    begin = time.perf_counter()
-    made = connected(matrix, index, NEIGHBORS, runtime=Runtime(device="cpu", progress=False), folder=None)
-    own = time.perf_counter() - begin
-    faiss.omp_set_num_threads(torch.get_num_threads())
-    wide, count = vectors.astype(np.float32), lists.number_of_lists(None, size)
-    begin = time.perf_counter()
-    other = faiss.IndexIVFScalarQuantizer(faiss.IndexFlatL2(width), width, count, faiss.ScalarQuantizer.QT_fp16)
-    other.cp.min_points_per_centroid, other.cp.niter = 1, index.rounds
-    other.train(wide[np.sort(rng.choice(size, min(size, index.sample * count), replace=False))])
-    other.add(wide)
-    other.nprobe = probes
-    found = other.search(wide, NEIGHBORS + 1)[1]
-    theirs = time.perf_counter() - begin
-    pairs = zip(np.asarray(made.neighbors[:2000]), found[:2000], strict=True)
-    same = float(np.mean([len(set(ours) & set(others)) / NEIGHBORS for ours, others in pairs]))
-    row = {"size": size, "width": width, "lists": count, "probes": probes, "recall": made.recall}
-    row |= {"seconds": own, "seconds_of_faiss": theirs, "ratio": theirs / own, "same_neighbours": same}
     console.print_json(json.dumps(row))
     return row
 
@@ -242,11 +207,9 @@ def processor() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--million", action="store_true", help="vectors on a disk, by ivf; --size for fewer")
-    parser.add_argument("--lists", action="store_true", help="ivf beside faiss's inverted lists; --size for how many")
     parser.add_argument("--pool", type=int, help="so many vectors on a disk")
     parser.add_argument("--width", type=int, default=WIDTH)
-    parser.add_argument("--index", default="ivf", help="of --pool and --million: ivf or ivf-pq")
-    parser.add_argument("--codes", type=int, default=64, help="bytes of a code, for ivf-pq")
+    parser.add_argument("--codes", type=int, default=0, help="bytes of a code; 0 keeps float16 numbers")
     parser.add_argument("--probes", type=int, default=16)
     parser.add_argument("--folder", type=Path, help="where vectors and graphs stay; a temporary folder when left out")
     parser.add_argument("--device", default="cpu")
@@ -257,16 +220,12 @@ def main() -> None:
     if asked.one:
         one(asked.one, asked.size, asked.place)
         return
-    if asked.lists:
-        size = min(asked.size, 200_000)
-        found, name = beside_faiss(size, asked.width, asked.probes), f"ivf beside faiss, {size} × {asked.width}"
-    elif asked.million or asked.pool:
-        index = {"name": asked.index, "probes": asked.probes}
-        index |= {"codes": asked.codes} if asked.index == "ivf-pq" else {}
+    if asked.million or asked.pool:
+        index = {"name": "ivf", "probes": asked.probes, "codes": asked.codes}
         size = asked.pool or asked.size
         with tempfile.TemporaryDirectory() as temporary:
             found = large(size, asked.width, index, asked.folder or Path(temporary), asked.device)
-        name = f"{asked.index}, {size} × {asked.width}"
+        name = f"ivf, {size} × {asked.width}" + (f", {asked.codes} bytes" if asked.codes else "")
     else:
         found, name = exact(), "exact"
     device = in_words(Runtime(device=asked.device))["device"]

@@ -71,7 +71,7 @@ NO_NUMBERS = {
         for name in ("clip", "pretrained-resnet", "sscd")
     },
     ("attack", "autoattack"): "needs an optional library; the tests of attacks hold what it finds",
-    ("index", "ivf-pq"): "needs an optional library; the tests of neighbors hold its recall",
+    ("index", "ivf"): "needs an optional library; the tests of neighbors hold its recall",
     ("encoder", "stored"): "gives what is stored; the tests of embedding hold it",
     ("scorer", "cal"): "the network here sees all examples alike; the tests of scoring hold its numbers",
     ("scorer", "cluster"): "reads files; the tests of scoring hold its numbers",

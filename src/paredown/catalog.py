@@ -155,7 +155,6 @@ CATALOG: dict[str, dict[str, str]] = {
     "index": {
         "exact": "paredown.neighbors.exact:Exact",
         "ivf": "paredown.neighbors.approximate:Ivf",
-        "ivf-pq": "paredown.neighbors.codes:IvfPq",
     },
     "probe": {
         "robust-accuracy": "paredown.evaluation.robust:RobustAccuracy",

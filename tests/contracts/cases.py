@@ -149,8 +149,8 @@ INDEXES: list[dict[str, Any]] = [
     {"name": "exact"},
     {"name": "ivf"},
     {"name": "ivf", "lists": 40, "probes": 12},
-    {"name": "ivf-pq"},
-    {"name": "ivf-pq", "lists": 5, "probes": 2, "codes": 4},
+    {"name": "ivf", "codes": 8},
+    {"name": "ivf", "lists": 5, "probes": 2, "codes": 4},
 ]
 
 PROBES: list[dict[str, Any]] = [

@@ -39,7 +39,7 @@ def test_attacks(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", INDEXES, ids=told)
 def test_indexes(case: dict[str, Any]) -> None:
-    if case["name"] == "ivf-pq":
+    if case["name"] == "ivf":
         pytest.importorskip("faiss")
     check_index(build("index", case))
 

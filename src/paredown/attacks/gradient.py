@@ -153,7 +153,7 @@ def ascend(
     steps: int,
     momentum: float = 0.0,
 ) -> Tensor:
-    """Gives images after some projected steps up a loss: the inner loop of PGD, TRADES, MART and LSE.
+    """Gives images after some projected steps up a loss: the inner loop of PGD, TRADES and MART.
 
     Args:
         network: from pixels to logits, in whichever mode it is.

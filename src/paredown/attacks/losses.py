@@ -51,11 +51,6 @@ def divergence(logits: Tensor, clean: Tensor) -> Tensor:
     return functional.kl_div(functional.log_softmax(logits, dim=1), clean, reduction="none").sum(dim=1)
 
 
-def squared_distance(logits: Tensor, clean: Tensor) -> Tensor:
-    """Gives ‖softmax(z) - p‖² from clean probabilities p, shape (B,): what LSE climbs (Pang et al. 2022, SCORE)."""
-    return (logits.softmax(dim=1) - clean).square().sum(dim=1)
-
-
 def others(logits: Tensor, y: Tensor) -> Tensor:
     """Gives the largest logit besides the label's, shape (B,)."""
     return logits.scatter(1, y[:, None], -float("inf")).amax(dim=1)

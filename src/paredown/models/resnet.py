@@ -151,6 +151,14 @@ def refuse_nonsense(
         )
 
 
+def _residual(
+    block: type[Basic] | type[Bottleneck], model: ResNet18 | ResNet34 | ResNet50, channels: int, classes: int
+) -> nn.Module:
+    body = ResNet(block, model.stages, model.width, model.padding, channels, classes, model.stem)
+    initialise(body, model.init)
+    return body
+
+
 @dataclass(frozen=True)
 class ResNet18(AbstractModel):
     """ResNet-18: 11,173,962 parameters for 10 classes (data diet's `resnet18_lowres`); large, 11,689,512 for 1000.
@@ -173,9 +181,7 @@ class ResNet18(AbstractModel):
         refuse_nonsense(self, self.stages, self.width, stem=self.stem, padding=self.padding)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        body = ResNet(Basic, self.stages, self.width, self.padding, shape[0], classes, self.stem)
-        initialise(body, self.init)
-        return body
+        return _residual(Basic, self, shape[0], classes)
 
 
 @dataclass(frozen=True)
@@ -200,9 +206,7 @@ class ResNet34(AbstractModel):
         refuse_nonsense(self, self.stages, self.width, stem=self.stem, padding=self.padding)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        body = ResNet(Basic, self.stages, self.width, self.padding, shape[0], classes, self.stem)
-        initialise(body, self.init)
-        return body
+        return _residual(Basic, self, shape[0], classes)
 
 
 @dataclass(frozen=True)
@@ -228,8 +232,7 @@ class ResNet50(AbstractModel):
         refuse_nonsense(self, self.stages, self.width, stem=self.stem, padding=self.padding)
 
     def build(self, shape: tuple[int, int, int], classes: int) -> nn.Module:
-        body = ResNet(Bottleneck, self.stages, self.width, self.padding, shape[0], classes, self.stem)
-        initialise(body, self.init)
+        body = _residual(Bottleneck, self, shape[0], classes)
         if self.init == "lecun":
             for block in body.modules():
                 if isinstance(block, Bottleneck):

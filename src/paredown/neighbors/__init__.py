@@ -2,8 +2,7 @@
 
 from paredown.neighbors.approximate import Ivf
 from paredown.neighbors.base import AbstractIndex, Neighbors
-from paredown.neighbors.codes import IvfPq
 from paredown.neighbors.exact import Exact, nearest_neighbors
 from paredown.neighbors.graph import connected
 
-__all__ = ["AbstractIndex", "Exact", "Ivf", "IvfPq", "Neighbors", "connected", "nearest_neighbors"]
+__all__ = ["AbstractIndex", "Exact", "Ivf", "Neighbors", "connected", "nearest_neighbors"]

@@ -6,7 +6,6 @@ image, z' those of the adversarial one.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,25 +48,3 @@ def mart(clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float) -> Tenso
     unsure = 1.0000001 - p.gather(1, column)[:, 0]
     apart = (p * (p.clamp_min(1e-12).log() - (q + 1e-12).log())).sum(dim=1)
     return boosted + beta * unsure * apart
-
-
-def squared_error(
-    clean: Tensor, adversarial: Tensor, y: Tensor, *, beta: float, label_smoothing: float = 0.0, slack: float = 0.0
-) -> Tensor:
-    """Gives ‖P(z) − t‖² + β · max(‖P(z') − P(z)‖² − slack, 0), shape (B,).
-
-    Pang et al. 2022 (SCORE), section 4: the local Lipschitz term measures squared distance, and small ones are free.
-
-    Args:
-        clean: z, shape (B, C).
-        adversarial: z', shape (B, C).
-        y: labels, int64 (B,).
-        beta: of the second term.
-        label_smoothing: s; the target t has 1 − s on the label and s / (C − 1) on each other class.
-        slack: what the second term forgives.
-    """
-    p, q = clean.softmax(dim=1), adversarial.softmax(dim=1)
-    others = label_smoothing / (clean.shape[1] - 1)
-    target = torch.full_like(p, others).scatter(1, y[:, None], 1.0 - label_smoothing)
-    natural = (p - target).square().sum(dim=1)
-    return natural + beta * ((q - p).square().sum(dim=1) - slack).clamp_min(0.0)

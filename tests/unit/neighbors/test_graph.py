@@ -135,7 +135,7 @@ def test_among_equal_neighbours_any_counts_for_recall() -> None:
 
 
 def test_where_lists_are_empty_neighbours_are_missing_and_stand_last() -> None:
-    vectors = np.concatenate([np.zeros((3, 2)), 100 + np.arange(80).reshape(40, 2)]).astype(np.float32)
+    vectors = np.concatenate([np.zeros((3, 2)), 100 + np.arange(80).reshape(40, 2) / 8]).astype(np.float32)
     embeddings = EmbeddingMatrix(ExampleIds.of_pool(Pool(("made",), 43, "0" * 64)), vectors, metric="euclidean")
     made = connected(embeddings, Ivf(lists=2, probes=1), 5, runtime=CPU, folder=None)
     assert made.neighbors[0].tolist() == [1, 2, -1, -1, -1]
@@ -179,7 +179,7 @@ def test_factors_of_outer_products_are_refused() -> None:
         connect(factors, runtime=CPU)
 
 
-@pytest.mark.parametrize("field", ["lists", "probes", "sample", "rounds"])
+@pytest.mark.parametrize("field", ["lists", "probes", "sample", "rerank"])
 def test_a_field_below_one_is_refused(field: str) -> None:
     with pytest.raises(MethodError, match=rf"Ivf\({field}=0\): nothing would be found"):
         Ivf(**{field: 0})
@@ -199,7 +199,7 @@ def test_the_store_keeps_a_graph_and_its_settings(tmp_path: Path) -> None:
     store = Store(tmp_path)
     made = store.make(VERBS["connect"], embeddings=matrix(200), index={"name": "ivf", "lists": 4}, neighbors=3)
     assert isinstance(made, NeighborGraph)
-    assert made.made == {"index": "ivf", "lists": 4, "probes": 16, "sample": 32, "rounds": 10}
+    assert made.made == {"index": "ivf", "lists": 4, "probes": 16, "codes": 0, "sample": 64, "rerank": 8}
     assert "recall 1.000" in made.describe()
     store.verify(str(made.address))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paredown.training.robust_losses import mart, squared_error, trades
+from paredown.training.robust_losses import mart, trades
 
 Z = torch.tensor([[2, 0.5, -1], [0, 1, 0.25]], dtype=torch.float64)
 MOVED = torch.tensor([[1, 0.8, -0.5], [0.3, 0.2, 0.9]], dtype=torch.float64)
@@ -23,8 +23,6 @@ Y = torch.tensor([0, 1])
         (partial(trades, beta=5, label_smoothing=0.1), 1.5287779594),
         (partial(trades, beta=6), 1.6244124961),
         (partial(mart, beta=5), 1.9998864728),
-        (partial(squared_error, beta=4, label_smoothing=0.1), 0.6953480072),
-        (partial(squared_error, beta=4, label_smoothing=0.1, slack=0.02), 0.6153480072),
     ],
 )
 def test_values(loss: Callable[..., Tensor], expected: float) -> None:
@@ -47,9 +45,7 @@ def test_the_gradient_of_trades_flows_through_both() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "loss", [partial(trades, beta=5, label_smoothing=0.1), partial(mart, beta=5), partial(squared_error, beta=4)]
-)
+@pytest.mark.parametrize("loss", [partial(trades, beta=5, label_smoothing=0.1), partial(mart, beta=5)])
 def test_gradients_by_finite_differences(loss: Callable[..., Tensor]) -> None:
     z, moved = Z.clone().requires_grad_(True), MOVED.clone().requires_grad_(True)
     assert torch.autograd.gradcheck(lambda a, b: loss(a, b, Y).sum(), (z, moved))

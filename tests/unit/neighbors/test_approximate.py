@@ -1,4 +1,4 @@
-"""Product codes by faiss: near, then exact; and a word where faiss is missing."""
+"""Inverted lists by faiss: near, then exact; and a word where faiss is missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.oracles.neighbors import distance
 from paredown import Runtime, connect
 from paredown.artifacts import EmbeddingMatrix, ExampleIds, Pool
 from paredown.errors import MethodError, MissingExtra
-from paredown.neighbors import IvfPq, connected
+from paredown.neighbors import Ivf, connected
+from paredown.neighbors.approximate import number_of_lists
 
 CPU = Runtime(device="cpu")
 
@@ -25,18 +26,27 @@ def matrix(size: int, width: int, metric: Any) -> EmbeddingMatrix:
     return EmbeddingMatrix(ExampleIds.of_pool(Pool(("made",), size, "0" * 64)), vectors, metric=metric)
 
 
+@pytest.mark.parametrize(
+    ("asked", "size", "expected"),
+    [(None, 1_000_000, 4000), (None, 100, 2), (None, 1, 1), (7, 100, 7), (50, 20, 20), (None, 12_800_000, 14311)],
+)
+def test_how_many_lists(asked: int | None, size: int, expected: int) -> None:
+    assert number_of_lists(asked, size) == expected
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
-def test_codes_find_most_neighbours_and_their_exact_distances(metric: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("codes", [0, 8])
+def test_lists_find_most_neighbours_and_their_exact_distances(metric: str, codes: int, tmp_path: Path) -> None:
     pytest.importorskip("faiss")
     embeddings = matrix(2000, 20, metric)
-    made = connected(embeddings, IvfPq(codes=8), 5, runtime=CPU, folder=None)
+    made = connected(embeddings, Ivf(codes=codes), 5, runtime=CPU, folder=None)
     assert made.recall is not None and made.recall > 0.8
     for row in range(0, 2000, 100):
         pairs = zip(made.neighbors[row], made.distances[row], strict=True)
         vectors = embeddings.vectors
         own = [(distance(vectors[row], vectors[j], metric), d) for j, d in pairs]
         np.testing.assert_allclose(*np.array(own).T, rtol=1e-3)
-    stored = connected(embeddings, IvfPq(codes=8), 5, runtime=CPU, folder=tmp_path, shard=700)
+    stored = connected(embeddings, Ivf(codes=codes), 5, runtime=CPU, folder=tmp_path, shard=700)
     np.testing.assert_array_equal(np.asarray(stored.neighbors), made.neighbors)
 
 
@@ -45,7 +55,7 @@ def test_more_bytes_and_more_candidates_find_more() -> None:
     embeddings = matrix(1500, 24, "euclidean")
     recalls = [
         connected(embeddings, index, 5, runtime=CPU, folder=None).recall
-        for index in (IvfPq(codes=2, rerank=1), IvfPq(codes=2, rerank=10), IvfPq(codes=24, rerank=10))
+        for index in (Ivf(codes=2, rerank=1), Ivf(codes=2, rerank=10), Ivf(codes=24, rerank=10))
     ]
     assert recalls == sorted(recalls)
     assert recalls[0] != recalls[-1]
@@ -54,10 +64,10 @@ def test_more_bytes_and_more_candidates_find_more() -> None:
 def test_without_faiss_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtra, match=r"pip install 'paredown\[faiss\]'"):
-        connect(matrix(50, 4, "euclidean"), "ivf-pq", runtime=CPU)
+        connect(matrix(50, 4, "euclidean"), "ivf", runtime=CPU)
 
 
-@pytest.mark.parametrize("field", ["lists", "probes", "codes", "sample", "rounds", "rerank"])
+@pytest.mark.parametrize("field", ["lists", "probes", "codes", "sample", "rerank"])
 def test_a_field_below_one_is_refused(field: str) -> None:
-    with pytest.raises(MethodError, match=rf"IvfPq\({field}=-1\)"):
-        IvfPq(**{field: -1})
+    with pytest.raises(MethodError, match=rf"Ivf\({field}=-1\)"):
+        Ivf(**{field: -1})
