@@ -30,7 +30,7 @@ from paredown.training import Training
 from paredown.training.begin import choose_examples
 from paredown.training.devices import Place, in_words, place
 from paredown.training.learner import Learner
-from paredown.training.loop import Feed
+from paredown.training.feed import Feed
 
 RESULT = Path(__file__).with_name("results") / "training.json"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -19,15 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paredown.data.augment import Augmentation
 from paredown.data.dataset import LearnableDataset
-from paredown.data.loader import WHOLE, AbstractInputs, batches, epoch_order
 from paredown.models.build import AbstractModel, AbstractNetwork, save
 from paredown.progress import bar as open_bar
-from paredown.rng import key
 from paredown.runtime import Runtime
-from paredown.training.begin import Examples, Start, begin, check, choose_examples, describe
-from paredown.training.devices import LARGE, Place, place
+from paredown.training.begin import Start, begin, check, choose_examples, describe
+from paredown.training.devices import LARGE, place
+from paredown.training.feed import Feed
 from paredown.training.journal import Journal
 from paredown.training.learner import Learner
 from paredown.training.record import Recording
@@ -98,66 +95,6 @@ def fit(
         examined = made.inputs(data, here.device, runtime.workers)
         feed = Feed(examined, examples, training, training.augmentation_of(data), seed=seed, place=here)
         Loop(feed, learner, journal, watch, model=model, runtime=runtime, folder=folder, start=start).run()
-
-
-class Feed:
-    """Augmented batches on the device.
-
-    Args:
-        inputs: the examples.
-        examples: which of them, and how much each counts.
-        training: how many make a batch.
-        augmentation: what happens to them.
-        seed: of order and augmentation.
-        place: where they are wanted.
-    """
-
-    def __init__(
-        self,
-        inputs: AbstractInputs,
-        examples: Examples,
-        training: Training,
-        augmentation: Augmentation | None,
-        *,
-        seed: int,
-        place: Place,
-    ) -> None:
-        self.inputs, self.augmentation = inputs, augmentation
-        self.positions = examples.positions
-        self.weights = None if examples.weights is None else torch.from_numpy(examples.weights).to(place.device)
-        self.training, self.seed, self.place = training, seed, place
-
-    def epoch(self, number: int) -> Iterator[np.ndarray]:
-        """Gives the batches of an epoch as rows of the chosen examples; their order depends on seed and epoch alone."""
-        order = epoch_order(np.arange(len(self.positions)), seed=self.seed, epoch=number)
-        return batches(order, self.training.batch_size, drop_last=self.training.drop_last)
-
-    def whole(self, parts: list[np.ndarray], first: int, *, looked_at: slice = WHOLE) -> Iterator[Tensor]:
-        """Gives the examples of consecutive batches, augmented under the numbers from `first` on.
-
-        Args:
-            parts: the batches, as rows of the chosen examples.
-            first: the number of the first.
-            looked_at: the others of a batch may hold anything; see `AbstractInputs.ahead`.
-        """
-        numbered = ((self.positions[rows], key(self.seed, "augment", first + n)) for n, rows in enumerate(parts))
-        return self.inputs.ahead(numbered, self.augmentation, looked_at)
-
-    @property
-    def mine(self) -> slice:
-        """This process's share of every batch."""
-        return slice(self.place.rank, None, self.place.processes)
-
-    def share(self, rows: np.ndarray, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Gives this process's share of a batch: examples, labels, rows, weights.
-
-        Random numbers are drawn for the whole batch in every process, so that their number changes no example.
-        """
-        y = self.inputs.labels(self.positions[rows])
-        where = torch.from_numpy(rows).to(self.place.device, non_blocking=True)
-        if self.place.processes > 1:
-            x, y, where = x[self.mine], y[self.mine], where[self.mine]
-        return x, y, where, None if self.weights is None else self.weights[where]
 
 
 class Loop:

@@ -21,7 +21,7 @@ from paredown.runtime import Runtime
 from paredown.training import Recording, Sgd, Training, fit
 from paredown.training.begin import choose_examples
 from paredown.training.devices import Place
-from paredown.training.loop import Feed
+from paredown.training.feed import Feed
 
 WINDOWS = Augmentation(area=0.3, flip=True)
 
