@@ -29,9 +29,9 @@ from paredown.runtime import Runtime
 from paredown.training import Recorder, Recording, Training
 from paredown.training.begin import choose_examples
 from paredown.training.devices import Place, in_words, place
+from paredown.training.feed import Feed
 from paredown.training.journal import Journal
 from paredown.training.learner import Learner
-from paredown.training.feed import Feed
 from paredown.training.watch import Watch
 
 RESULT = Path(__file__).with_name("results") / "recording.json"

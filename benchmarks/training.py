@@ -29,8 +29,8 @@ from paredown.runtime import Runtime
 from paredown.training import Training
 from paredown.training.begin import choose_examples
 from paredown.training.devices import Place, in_words, place
-from paredown.training.learner import Learner
 from paredown.training.feed import Feed
+from paredown.training.learner import Learner
 
 RESULT = Path(__file__).with_name("results") / "training.json"
 

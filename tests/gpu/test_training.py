@@ -16,9 +16,9 @@ from paredown.runtime import Runtime
 from paredown.training import Recording, Sgd, Training, fit
 from paredown.training.begin import choose_examples
 from paredown.training.devices import place
+from paredown.training.feed import Feed
 from paredown.training.journal import Journal
 from paredown.training.learner import Learner
-from paredown.training.feed import Feed
 from paredown.training.watch import Watch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
