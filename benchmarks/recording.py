@@ -24,6 +24,7 @@ from rich.table import Table
 
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import ImageDataset
+from paredown.data.loader import OnDevice
 from paredown.models import AbstractModel, ConvNet, ResNet18, SmallResNet, network
 from paredown.runtime import Runtime
 from paredown.training import Recorder, Recording, Training
@@ -68,30 +69,33 @@ def parts(model: AbstractModel, shape: tuple[int, int, int], steps: int, here: P
     plan = training.plan(kept=len(data), whole=len(data))
     made = network(model, shape, 10, mean=data.mean, std=data.std, seed=0).to(here.device)
     learner = Learner(made, training, plan, seed=0, place=here, compiled=False)
-    feed = Feed(data, choose_examples(data, None, None), training, seed=0, place=here)
+    inputs = OnDevice(data, here.device)
+    feed = Feed(inputs, choose_examples(data, None, None), training, data.augmentation, seed=0, place=here)
     found: dict[str, list[float]] = {part: [] for part in PARTS}
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(learner, Path(folder), cursor={})
         watch = Watch(Recording(), data.ids, plan, place=here, folder=Path(folder) / "dynamics")
         recorder = Recorder(data.ids)
         for rows in islice(feed.epoch(1), 3):  # these choose kernels
-            x, y, _, _ = feed.share(rows, 1)
+            (whole,) = feed.whole([rows], 1)
+            x, y, _, _ = feed.share(rows, whole)
             learner.take(1, x, y, count=len(rows), weights=None)
         for step, rows in enumerate(feed.epoch(0), start=1):
             marks = [clock(here)]
-            x, y, where, weights = feed.share(rows, step)
+            (whole,) = feed.whole([rows], step)
+            x, y, where, weights = feed.share(rows, whole)
             marks.append(clock(here))
-            logits, loss = learner.take(step, x, y, count=len(rows), weights=weights)
-            journal.put(loss, (logits.argmax(1) == y).sum(), len(rows))
+            seen, loss = learner.take(step, x, y, count=len(rows), weights=weights)
+            journal.put(loss, seen, y, len(rows))
             marks.append(clock(here))
-            watch.put(step, where, logits, y)
+            watch.put(step, where, seen, y)
             marks.append(clock(here))
-            recorder.update(logits, y, rows)
+            recorder.update(seen.clean, y, rows)
             marks.append(clock(here))
             for part, start, end in zip(PARTS, marks, marks[1:], strict=False):
                 found[part].append(end - start)
         marks = [clock(here)]
-        watch.end_epoch(steps, made, feed.images, feed.positions, 512)
+        watch.end_epoch(steps, made, feed.inputs, feed.positions)
         marks.append(clock(here))
         recorder.end_epoch()
         marks.append(clock(here))

@@ -23,6 +23,7 @@ from torch import nn
 
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import ImageDataset
+from paredown.data.loader import OnDevice
 from paredown.method import build
 from paredown.models import network
 from paredown.runtime import Runtime
@@ -91,13 +92,15 @@ def measure(name: str, batch: int, steps: int, here: Place, *, compiled: bool) -
     made = network(build("model", name), shape, 10, mean=data.mean, std=data.std, seed=0).to(here.device)
     work = 2 * 3 * multiply_adds(made, shape)
     learner = Learner(made, training, plan, seed=0, place=here, compiled=compiled)
-    feed = Feed(data, choose_examples(data, None, None), training, seed=0, place=here)
+    inputs = OnDevice(data, here.device)
+    feed = Feed(inputs, choose_examples(data, None, None), training, data.augmentation, seed=0, place=here)
     rates = []
     batches = enumerate(feed.epoch(0), start=1)
     for _ in range(4):  # the first quarter chooses kernels and does not count
         start = wait(here)
         for step, rows in islice(batches, steps // 4 or 1):
-            x, y, _, weights = feed.share(rows, step)
+            (whole,) = feed.whole([rows], step)
+            x, y, _, weights = feed.share(rows, whole)
             learner.take(step, x, y, count=len(rows), weights=weights)
         rates.append(batch * (steps // 4 or 1) / (wait(here) - start))
     dtype = torch.bfloat16 if here.bfloat16 else torch.float32

@@ -10,7 +10,7 @@ import pytest
 from paredown import catalog
 from paredown.cli import COMMANDS
 from paredown.flags import Flags, Gather, add_runtime, add_verb
-from paredown.reading import READERS
+from paredown.reading import OF_DATA, READERS
 from paredown.recipe import Recipe
 from paredown.rehearsal import kind_of
 from paredown.runtime import Runtime
@@ -36,7 +36,7 @@ def test_what_is_needed_is_needed_and_methods_take_fields(verb: str) -> None:
     flags = flags_of(verb)
     for name, parameter in VERBS[verb].parameters.items():
         assert flags[name].required == (parameter.default is parameter.empty), name
-        assert isinstance(flags[name], Gather) == (kind_of(name) is not None or name == "data"), name
+        assert isinstance(flags[name], Gather) == (kind_of(name) is not None or name in OF_DATA), name
         assert flags[name].help, name
 
 

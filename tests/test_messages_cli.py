@@ -50,13 +50,39 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "binary.yaml").write_bytes(bytes(range(128, 256)))
     (place / "table.csv").write_text("a,b\n")
     (place / "table.xlsx").write_text("a,b\n")
-    (place / "own.py").write_text("class Own:\n    pass\n")
+    (place / "own.py").write_text("class Own:\n    pass\n" + NETWORKS)
     return place
 
 
+NETWORKS = """
+from math import prod
+
+from torch import nn
+from torch.nn import functional
+
+
+class Drops(nn.Module):
+    def forward(self, x):
+        return functional.dropout(x, 0.5)
+
+
+def linear(shape, classes, *rest):
+    return nn.Sequential(nn.Flatten(), *rest[:1], nn.Linear(prod(shape), classes), *rest[1:])
+
+
+def probable(shape, classes):
+    return linear(shape, classes, nn.Identity(), nn.Softmax(dim=1))
+
+
+def dropping(shape, classes):
+    return linear(shape, classes, Drops())
+"""
 SCORE = ["score", "--scorer", "el2n", *TOY, "--checkpoint", "net"]
 SELECT = ["select", "--selector", "highest", "--scores", "scores"]
 TRAIN = ["train", *TOY, *NET]
+ROBUST = ["--training.objective", "trades", "--training.objective.attack", "pgd"]
+HELD = ["--training.validation.examples", "8", "--training.validation.attack", "pgd"]
+EVALUATE = ["evaluate", "--subject", "net", *TOY, "--probes", "robust-accuracy"]
 
 CASES: list[tuple[list[str], str]] = [
     # commands and flags
@@ -129,7 +155,51 @@ CASES: list[tuple[list[str], str]] = [
     ([*TRAIN, *SHORT, "--batch_size", "0"], r"Runtime\(batch_size=0\)"),
     ([*TRAIN, *SHORT, "--threads", "many"], "--threads many: not a number"),
     ([*TRAIN, *SHORT, "--trackers", "wall"], "unknown tracker"),
+    # validation
+    (
+        [*TRAIN, *SHORT, "--training.validation.examples", "64"],
+        "synthetic:train has 64 examples, so none would be left",
+    ),
+    ([*TRAIN, *SHORT, "--training.validation.examples", "2"], "would be looked at. Hold out more examples"),
+    ([*TRAIN, *SHORT, "--training.validation.patience", "0"], r"Validation\(patience=0\): training would stop"),
+    ([*TRAIN, *SHORT, "--training.validation.every", "0"], r"Validation\(every=0\): epochs are counted from 1"),
+    ([*TRAIN, *SHORT, "--training.average_statistics", "copied"], "there is no average to copy them to"),
+    (
+        [*TRAIN, *SHORT, "--record.by", "evaluation", "--record.quantities", "[adversarial-confidence]"],
+        "adversarial-confidence needs an attack, and the objective cross-entropy has none to lend",
+    ),
     ([*TRAIN, *SHORT, "--store", "table.csv"], "table.csv"),
+    # attacks
+    ([*TRAIN, *SHORT, *ROBUST, "--training.objective.attack.eps", "8"], r"Pgd\(eps=8\): pixels lie .* write 8/255"),
+    ([*TRAIN, *SHORT, *ROBUST, "--training.objective.attack.step", "2"], r"Pgd\(step=2\): pixels lie .*Write 2/255"),
+    (
+        [
+            *TRAIN,
+            *SHORT,
+            *ROBUST,
+            *("--training.objective.attack.norm", "l2", "--training.objective.attack.eps", "128"),
+        ],
+        r"Pgd\(eps=128\): no two images of this size are so far apart .* write 128/255",
+    ),
+    ([*TRAIN, *SHORT, *HELD, "--training.validation.attack.eps", "8"], r"Pgd\(eps=8\): pixels lie .* write 8/255"),
+    (
+        [*TRAIN, *SHORT, *HELD, "--training.validation.attack.norm", "l2", "--training.validation.attack.eps", "128"],
+        "no two images of this size are so far apart",
+    ),
+    ([*EVALUATE, "--probes.eps", "8"], r"RobustAccuracy\(eps=8\): pixels lie .* write 8/255"),
+    ([*EVALUATE, "--probes.norm", "l2", "--probes.eps", "128"], "no two images of this size are so far apart"),
+    (
+        ["train", *TOY, "--model", "own:probable", *SHORT, *ROBUST],
+        r"Training\(objective=trades\): .* so it gives probabilities, .* attacks need logits",
+    ),
+    (
+        ["train", *TOY, "--model", "own:dropping", *SHORT, *ROBUST],
+        r"Training\(objective=trades\): the network gives other logits for the same images",
+    ),
+    (
+        [*TRAIN, *SHORT, *ROBUST, "--training.optimizer", "sgd", "--training.optimizer.lr", "1e30"],
+        r"the loss of step 2 is not a finite number",
+    ),
     # recipes
     (["run", "nothing.yaml"], "There is no recipe at nothing.yaml"),
     (["check", "data_diet/smok"], r"no recipe at data_diet/smok\. Did you mean 'data_diet/smoke'"),

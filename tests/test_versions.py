@@ -37,6 +37,7 @@ from paredown.scoring.base import (
 )
 from paredown.selection.base import Candidates, choose
 from paredown.training import Constant, Passes, Sgd, Training, fit
+from paredown.training.mixing import Mixture
 
 RECORDED = Path(__file__).with_name("versions.json")
 CPU = Runtime(device="cpu", precision="float32", progress=False)
@@ -47,8 +48,11 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("attack", "deepfool"): {"steps": 5},
     ("attack", "square"): {"queries": 50},
     ("augmentation", "augmentation"): {"crop": 2, "flip": True, "cutout": 3},
+    ("data", "generated-mixtures"): {"base": {"name": "synthetic", "n": 40}, "count": 20},
+    ("extrapolation", "graph-network"): {"width": 16, "steps": 20},
     ("noise", "label-noise"): {"fraction": 0.5},
     ("training", "training"): {"steps": 4, "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}},
+    ("validation", "validation"): {"examples": 6},
     ("scorer", "dual"): {"epochs": 5, "window": 3},
     ("scorer", "dynamic-uncertainty"): {"window": 3},
     ("scorer", "prototypicality"): {"clusters": 1},
@@ -99,6 +103,7 @@ NO_NUMBERS = {
             "mnist",
             "npz",
             "parquet",
+            "pseudo-labelled",
             "rotten-tomatoes",
             "sentences",
             "svhn",
@@ -214,6 +219,11 @@ def of_data(source: Any) -> Iterable[float]:
     return [len(data), float(data.images.mean()), float(data.images[0].sum()), *data.labels[:8].tolist()]
 
 
+def of_mixing(mixing: Any) -> Iterable[float]:
+    mixture = Mixture(mixing, 7, seed=0)
+    return np.concatenate([rows for number in range(2) for rows in mixture.epoch(number, np.arange(8), [5, 3])])
+
+
 def of_index(index: Any) -> Iterable[float]:
     vectors = drawn("points", 60, 4).astype(np.float32)
     state = index.prepare(vectors, metric="euclidean", device=torch.device("cpu"), block_mb=256, folder=None)
@@ -262,9 +272,11 @@ MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "model": of_model,
     "training": of_training,
     "recording": of_recording,
+    "validation": lambda validation: validation.rows(images()),
     "augmentation": of_augmentation,
     "noise": lambda noise: noise.apply(np.arange(12) % 3, 3)[0],
     "data": of_data,
+    "mixing": of_mixing,
     "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2, :12].flatten(),
     "index": of_index,
     "extrapolation": of_extrapolation,

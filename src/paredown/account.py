@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from paredown import captions, hindsight
 from paredown.arms import Trial, trials
-from paredown.artifacts import Report, ScoreTable, Selection, Trained, TrainingDynamics
+from paredown.artifacts import Report, Row, ScoreTable, Selection, Trained, TrainingDynamics
 from paredown.artifacts.base import Artifact
 from paredown.method import build
 from paredown.page import (
@@ -24,6 +25,7 @@ from paredown.page import (
     Selector,
     Step,
     headline,
+    under_attack,
     verdict,
     write_page,
 )
@@ -55,8 +57,9 @@ def give_account(run: Run, store: Store, *, command: list[str]) -> tuple[str, li
         if trial is not account.choices[0]:
             name += f"-{trial.fraction:g}"
         files += account.write_kept(trial, name)
+    found = "\n".join(filter(None, [f"{verdict(findings)} {headline(findings)}", under_attack(findings)]))
     # The page sets figures and units with unbreakable spaces, which a terminal need not have.
-    return f"{verdict(findings)} {headline(findings)}".replace("\N{NO-BREAK SPACE}", " "), files
+    return found.replace("\N{NO-BREAK SPACE}", " "), files
 
 
 class Account:
@@ -73,11 +76,13 @@ class Account:
         self.made = [made for results in run.results.values() for made in results]
         self.by_digest = {made.artifact.digest(): made for made in self.made if isinstance(made.artifact, Artifact)}
         self.accuracies = self._accuracies()
+        self.attacked = self._attacked()
         self.trials = trials(self.made, self._asked, counts=lambda subject: subject in self.accuracies)
-        fingerprint = self.trials[0].asked["data"]["pool"] if self.trials else None
+        fingerprint = self.trials[0].pool if self.trials else None
         self.data: Any = next((d for d in run.data.values() if d.ids.pool.fingerprint == fingerprint), None)
         baselines = ("", FULL, RANDOM, BALANCED)
-        chosen = [trial for trial in self.trials if trial.arm not in baselines]
+        # Of a pool that has no name in the recipe no page can be written.
+        chosen = [trial for trial in self.trials if trial.arm not in baselines and self.data is not None]
         self.arms = list(dict.fromkeys(trial.arm for trial in chosen))
         """The selectors, in the order of their trainings."""
         first = {(trial.arm, trial.fraction): trial for trial in reversed(chosen)}
@@ -97,6 +102,15 @@ class Account:
                         found.setdefault(row.subject, {})[row.group] = row.value
         return found
 
+    def _attacked(self) -> dict[str, Row]:
+        # Subject → its robust accuracy, in the first threat model that was tried.
+        found: dict[str, Row] = {}
+        for made in self.made:
+            for row in made.artifact.of("robust-accuracy") if isinstance(made.artifact, Report) else ():
+                if not row.group:
+                    found.setdefault(row.subject, row)
+        return found
+
     def table(self, trial: Trial) -> Made | None:
         """The scores that a choice was made by."""
         assert trial.selection is not None
@@ -113,6 +127,7 @@ class Account:
         tested = evaluated[0].artifact.of("accuracy")[0]
         training = build("training", _without_version(first.asked["training"]))
         pictures = len(data.shape) == 3
+        robust = self.attacked.get(first.subject)
         return Findings(
             data=data.name.partition(":")[0],
             labels=data.labels,
@@ -129,11 +144,13 @@ class Account:
             noun=data.noun,
             test=tested.data,
             test_size=tested.n,
+            threat=robust.threat if robust is not None else "",
+            attacked=robust.n if robust is not None else None,
             scores=None if table is None else table.of(data.ids),
             important="none" if table is None else table.important,
-            never_learned=hindsight.never_learned(watched),
+            never_learned=hindsight.never_learned(watched, data.ids),
             keys=data.ids.keys,
-            map=hindsight.data_map(watched),
+            map=hindsight.data_map(watched, data.ids),
             images=data.read if pictures else None,
             texts=getattr(data, "shown", None),
             suspects=hindsight.suspects(watched, data),
@@ -157,16 +174,18 @@ class Account:
     def _outcome(self, trial: Trial) -> Outcome:
         reached = self.accuracies[trial.subject]
         classes = [reached[name] for name in self.data.classes if name in reached]
-        kept = len(self.data) if trial.selection is None else len(trial.selection.artifact)
-        plan = build("training", _without_version(trial.asked["training"])).plan(kept=kept, whole=len(self.data))
+        # What was chosen from may be extra data, which do not decide how long a training is.
+        with (self.store.find(trial.made.address).folder / "metrics.jsonl").open(encoding="utf-8") as lines:
+            plan = json.loads(next(lines))
         return Outcome(
             arm=trial.arm,
             fraction=trial.fraction,
             seed=int(trial.asked["seed"]),
             accuracy=reached[""],
+            robust=self.attacked[trial.subject].value if trial.subject in self.attacked else None,
             by_class=tuple(classes) if len(classes) == len(self.data.classes) else None,
-            steps=plan.steps,
-            epochs=plan.epochs,
+            steps=plan["steps"],
+            epochs=plan["steps"] / plan["steps_per_epoch"],
             seconds=trial.made.seconds,
         )
 
@@ -197,10 +216,13 @@ class Account:
             for made in self.made
             if isinstance(made.artifact, Trained)
             and made.artifact.dynamics is not None
-            and len(made.artifact.dynamics.ids) == len(self.data)
+            and made.artifact.dynamics.ids.pool == self.data.ids.pool
+            and self._asked(made)["selection"] is None
         ]
         of_scores = [made for made in recorded if scored is not None and made.link in self._behind(scored)]
-        return [made.artifact.dynamics for made in of_scores or recorded]
+        watched = [made.artifact.dynamics for made in of_scores or recorded]
+        # What is said of several trainings is said of the examples that all of them saw.
+        return [one for one in watched if np.array_equal(one.ids.keys, watched[0].ids.keys)]
 
     def _behind(self, made: Made) -> set[str]:
         """The links of everything that a result was made from."""

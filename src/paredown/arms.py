@@ -4,12 +4,15 @@ It is read off the run itself, so that no step has to be called anything. A trai
 one whose selection was drawn by chance from everything is random; the others belong to the selector that chose. One
 selector with the same settings on the same scores is one arm, at whatever shares, in whatever steps and within whatever
 cut.
+
+Where data are mixed, a run may choose from either of them. It is told by the pool from which it chose most often: a
+selection of the other is a setting like any other, and a training that saw nothing of that pool belongs to no arm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from paredown import captions
@@ -29,13 +32,15 @@ class Trial:
     Args:
         made: the training.
         asked: the arguments that it was made from.
-        selection: what it was trained on; none for everything.
+        pool: the fingerprint of the data that the run chooses from.
+        selection: what it was trained on of those; none for everything.
         arm: what the page calls others like it.
         fraction: the share of the data that it saw.
     """
 
     made: Made
     asked: Mapping[str, Any]
+    pool: str
     selection: Made | None
     arm: str
     fraction: float
@@ -55,24 +60,41 @@ def trials(made: Sequence[Made], asked: Asked, *, counts: Callable[[str], bool])
         counts: says of a network's name in reports whether it belongs to an arm; others have the arm "".
     """
     selections = {one.artifact.digest(): one for one in made if isinstance(one.artifact, Selection)}
+    trainings = [(one, asked(one)) for one in made if isinstance(one.artifact, Trained)]
+    pool = _chosen_from([(arguments, _chosen(arguments, selections)) for _, arguments in trainings])
     found = []
-    for one in made:
-        if isinstance(one.artifact, Trained):
-            arguments = asked(one)
-            selection = selections.get((arguments["selection"] or {"digest": ""})["digest"])
-            found.append(Trial(one, arguments, selection, "", fraction_of(selection)))
+    for one, arguments in trainings:
+        selection = next((one for one in _chosen(arguments, selections) if _pool(one) == pool), None)
+        found.append(Trial(one, arguments, pool, selection, "", fraction_of(selection)))
     chosen = [trial.selection for trial in found if trial.selection is not None and counts(trial.subject)]
     names = arm_names(list({one.artifact.digest(): one for one in chosen}.values()), asked, selections)
     return [
-        Trial(
-            trial.made,
-            trial.asked,
-            trial.selection,
-            _arm(trial, names) if counts(trial.subject) else "",
-            trial.fraction,
-        )
+        replace(trial, arm=_arm(trial, names)) if counts(trial.subject) and pool in _pools(trial.asked) else trial
         for trial in found
     ]
+
+
+def _chosen(asked: Mapping[str, Any], selections: Mapping[str, Made]) -> list[Made]:
+    """Gives the selections that a training was made on: none, one, or one of the data and one of extra data."""
+    given = asked["selection"] or []
+    digests = [one["digest"] for one in (given if isinstance(given, list) else [given])]
+    return [selections[digest] for digest in digests if digest in selections]
+
+
+def _chosen_from(trainings: Sequence[tuple[Mapping[str, Any], Sequence[Made]]]) -> str:
+    """Gives the pool of which most selections were trained on; of several the one that was trained on first."""
+    pools = dict.fromkeys(pool for asked, _ in trainings for pool in _pools(asked))
+    chosen = {one.artifact.digest(): _pool(one) for _, made in trainings for one in made}
+    return max(pools, key=list(chosen.values()).count, default="")
+
+
+def _pools(asked: Mapping[str, Any]) -> list[str]:
+    """Gives the pools that a training saw, the data's first."""
+    return [data["pool"] for data in (asked["data"], asked.get("extra")) if data is not None]
+
+
+def _pool(selection: Made) -> str:
+    return str(selection.artifact.ids.pool.fingerprint)
 
 
 def fraction_of(selection: Made | None) -> float:

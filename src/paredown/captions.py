@@ -15,9 +15,15 @@ def settings(identity: Mapping[str, Any]) -> str:
     for name, part in identity.items():
         if name in ("name", "version") or part in (None, False, 0, [], ""):
             continue
-        value = settings(part) if isinstance(part, Mapping) else part
+        value = settings(part) if isinstance(part, Mapping) else _radius(part) if name == "eps" else part
         fields.append(name if part is True else f"{name} {value}")
     return identity["name"] + (f" ({', '.join(fields)})" if fields else "")
+
+
+def _radius(eps: float) -> str:
+    """`8/255` for what are whole grey levels."""
+    levels = 255 * eps
+    return f"{round(levels)}/255" if abs(levels - round(levels)) < 1e-6 else f"{eps:g}"
 
 
 def training_words(identity: Mapping[str, Any]) -> str:
@@ -35,6 +41,8 @@ def training_words(identity: Mapping[str, Any]) -> str:
         parts.append(f"label smoothing {identity['label_smoothing']:g}")
     if identity.get("clip"):
         parts.append(f"gradients clipped to norm {identity['clip']:g}")
+    if identity.get("mixing"):
+        parts.append(f"{settings(identity['mixing'])} of extra data into every batch")
     if identity["average"]:
         parts.append(f"weights averaged with decay {identity['average']:g}")
     return "; ".join(parts)

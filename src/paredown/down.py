@@ -22,9 +22,20 @@ ABOUT = {
     "training": "how it is trained, the same number of steps whatever is kept",
     "scorer": "what to measure of each example",
     "selector": "which of them to keep; repeat the flag to compare several, each with its fields after it",
+    "record": "what to record of each example while training on all of it; repeat the flag for several",
+    "probes": "what to measure of each network on the test data; repeat the flag for several",
+    "robust": "train adversarially, by N-FGSM unless another objective is named, and measure robust accuracy too",
     "trust": "choose only from this share of the examples, those of the highest margins over training: the others"
     " may be wrongly labelled (default: choose from all)",
 }
+
+ROBUST: Mapping[str, Any] = {
+    "objective": {"name": "fast"},
+    "record": ["adversarial-confidence", "adversarial-correct"],
+    "probes": ["accuracy", {"name": "robust-accuracy", "examples": 1000}],
+}
+"""What `--robust` turns, where nothing else is typed: an objective that costs twice a plain step, what its attack saw
+of each example, recorded beside the rest, and the quick ensemble on a thousand test images."""
 
 TEXT_MODEL = "transformer"
 """What learns from sentences when nothing is said."""
@@ -49,6 +60,7 @@ def add_dials(parser: Flags, dials: Mapping[str, Any], words: Sequence[str]) -> 
             parser.add_argument("--trust", help=ABOUT[name], metavar="SHARE")
         elif name == "seeds":
             parser.add_argument("--seeds", help=f"{ABOUT[name]} (default: {len(value)})", metavar="N")
+    parser.add_argument("--robust", nargs="?", const="true", help=ABOUT["robust"], metavar="true|false")
     for name in ("epochs", "steps"):
         parser.add_argument(f"--{name}", help=f"short for --training.{name}", metavar="N")
 
@@ -71,6 +83,8 @@ def turned(dials: Mapping[str, Any], given: argparse.Namespace) -> dict[str, Any
             continue
         if name == "selector":
             typed[name] = _selectors(flags.methods(name, value))
+        elif name in ("record", "probes"):
+            typed[name] = flags.methods(name, value)
         elif kind_of(name):
             typed[name] = _one(name, flags.methods(name, value))
         elif name == "keep":
@@ -81,14 +95,30 @@ def turned(dials: Mapping[str, Any], given: argparse.Namespace) -> dict[str, Any
             typed[name] = list(range(_count(name, value)))
         else:
             typed[name] = reading.read(name, value)
+    if given.robust is not None and reading.read("by_class", given.robust):
+        typed = _robust(typed, dials)
     length = {name: getattr(given, name) for name in ("epochs", "steps") if getattr(given, name) is not None}
     usual = method.build("model", typed.get("model", dials["model"])).usual
     if length or usual or "training" in typed:
         typed["training"] = _training({**dials["training"], **usual}, typed.get("training", {}) | length)
     for name, value in typed.items():
+        if name == "record":
+            reading.read(name, value)
+            continue
         for part in reading.as_list(value) if kind_of(name) else ():
             method.build(str(kind_of(name)), part)
     return typed
+
+
+def _robust(typed: Mapping[str, Any], dials: Mapping[str, Any]) -> dict[str, Any]:
+    """Gives the dials of an adversarial training; what was typed stays, and the probe attacks as training does."""
+    training = {"objective": ROBUST["objective"], **typed.get("training", {})}
+    objective: Any = method.build("objective", training["objective"])
+    attack = getattr(objective, "attack", objective)
+    threat = {name: getattr(attack, name) for name in ("norm", "eps") if hasattr(attack, name)}
+    accuracy, robust = ROBUST["probes"]
+    record = [*dials["record"], *ROBUST["record"]]
+    return {"record": record, "probes": [accuracy, {**robust, **threat}], **typed, "training": training}
 
 
 def _training(standard: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:

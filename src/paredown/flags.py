@@ -20,6 +20,7 @@ import yaml
 from paredown import catalog, method
 from paredown.errors import ParedownError, did_you_mean
 from paredown.method import Method
+from paredown.reading import OF_DATA
 from paredown.rehearsal import kind_of
 from paredown.runtime import Runtime
 from paredown.verbs import Verb
@@ -109,7 +110,7 @@ def add_verb(flags: Flags, verb: Verb[Any, Any], words: Sequence[str]) -> None:
     about = described(verb.function.__doc__)
     for name, parameter in verb.parameters.items():
         needed, text = parameter.default is inspect.Parameter.empty, about.get(name, "")
-        if kind_of(name) or name == "data":
+        if kind_of(name) or name in OF_DATA:
             add_method(flags, name, text, words, required=needed)
         elif parameter.annotation == "bool":
             flags.add_argument(f"--{name}", nargs="?", const="true", help=text, metavar="true|false")
@@ -122,7 +123,7 @@ def add_verb(flags: Flags, verb: Verb[Any, Any], words: Sequence[str]) -> None:
 
 def add_method(flags: Flags, name: str, text: str, words: Sequence[str], *, required: bool = False) -> None:
     """Adds `--name` for a method, which also takes `--name.field`; `--help` shows the fields of the one chosen."""
-    kind = kind_of(name) or name
+    kind = kind_of(name) or "data"
     listed = f" (`pare list {kind}`; the fields of one: `--{name} NAME --help`)"
     if catalog.only_class(kind):
         listed = f" (its fields: `--{name}.help`)"
@@ -136,7 +137,7 @@ def answer(words: Sequence[str]) -> list[str] | None:
     """Answers `--scorer help` (which names there are) and `--scorer el2n --scorer.help` (which fields it has)."""
     for place, word in enumerate(words):
         asked = re.fullmatch(r"--(\w+)(\.help)?", word)
-        kind = (kind_of(asked[1]) or ("data" if asked[1] == "data" else None)) if asked else None
+        kind = (kind_of(asked[1]) or ("data" if asked[1] in OF_DATA else None)) if asked else None
         if asked and kind and (asked[2] or words[place + 1 : place + 2] == ["help"]):
             chosen = _chosen(words, asked[1]) or catalog.only_class(kind)
             if chosen is None:
@@ -164,8 +165,8 @@ def arguments(verb: Verb[Any, Any], given: argparse.Namespace) -> dict[str, Any]
     typed = {name: getattr(given, name) for name in verb.parameters if getattr(given, name) is not None}
     plain: dict[str, Any] = {}
     for name, value in typed.items():
-        many = name in ("data", "record", "probes") or "Sequence" in str(verb.parameters[name].annotation)
-        value = methods(name, value) if kind_of(name) or name == "data" else value
+        many = name in (*OF_DATA, "record", "probes") or "Sequence" in str(verb.parameters[name].annotation)
+        value = methods(name, value) if kind_of(name) or name in OF_DATA else value
         if isinstance(value, list) and len(value) > 1 and not many:
             raise CommandError(f"pare {verb.name}: --{name} is given {len(value)} times, and it takes one value.")
         plain[name] = value[0] if isinstance(value, list) and len(value) == 1 else value
@@ -174,7 +175,7 @@ def arguments(verb: Verb[Any, Any], given: argparse.Namespace) -> dict[str, Any]
 
 def methods(name: str, gathered: Sequence[Mapping[str, Any]]) -> list[Any]:
     """Gives gathered methods as plain data: a bare name where no field was typed, default methods filled in."""
-    if name == "data":
+    if name in OF_DATA:
         return [_source(part) for part in gathered]
     kind = str(kind_of(name))
     if name == "record":

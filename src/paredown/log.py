@@ -6,11 +6,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from paredown.errors import ArtifactError, MethodError, require
+
+MOST_PARAMETERS = 100
+"""That MLflow takes in one request."""
 
 
 class MetricsFile:
@@ -57,48 +62,111 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class Tracker(Protocol):
     """Where metrics go besides the file."""
 
+    run: str
+    """The name by which an interrupted job finds its record again; empty where it needs none."""
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Takes, at the beginning, what is being done: plain data, mappings inside mappings."""
+
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Takes the metrics of a step."""
+
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        """Takes, at the end, the files and folders that were made."""
 
     def close(self) -> None:
         """Is told that nothing more comes."""
 
 
 class TensorBoard:
-    """Writes scalars as TensorBoard event files into a folder."""
+    """Writes scalars, and the parameters as a table, as TensorBoard event files into a folder. Artifacts stay away."""
+
+    run: str = ""
 
     def __init__(self, folder: Path) -> None:
-        self._writer = require("tensorboard.summary", "tensorboard").Writer(str(folder))
+        files = require("tensorboard.summary.writer.event_file_writer", "tensorboard")
+        self._events = files.EventFileWriter(str(folder))
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        from tensorboard.plugins.text import metadata
+
+        rows = [f"| {name} | {value} |" for name, value in flat(values).items()]
+        table = "\n".join(["| parameter | value |", "|---|---|", *rows])
+        self._add("parameters", table, 0, metadata.create_summary_metadata("", ""))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
+        from tensorboard.plugins.scalar import metadata
+
         for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+            self._add(name, float(value), step, metadata.create_summary_metadata("", ""))
+
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        pass
 
     def close(self) -> None:
-        self._writer.close()
+        self._events.close()
+
+    def _add(self, name: str, value: str | float, step: int, metadata: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.util.tensor_util import make_tensor_proto
+
+        event = Event(wall_time=time.time(), step=step)
+        event.summary.value.add(tag=name, tensor=make_tensor_proto(value), metadata=metadata)
+        self._events.add_event(event)
 
 
 class MLflow:
-    """Writes metrics as an MLflow run, to wherever `MLFLOW_TRACKING_URI` points."""
+    """Writes parameters, metrics and artifacts as an MLflow run, to wherever `MLFLOW_TRACKING_URI` points.
 
-    def __init__(self, run: str) -> None:
+    Args:
+        name: of the run.
+        run: the id of the run that an interrupted job began; where it is gone, another one is begun.
+    """
+
+    run: str
+
+    def __init__(self, name: str, run: str = "") -> None:
         self._mlflow = require("mlflow", "mlflow")
-        try:
-            self._mlflow.start_run(run_name=run)
-        except self._mlflow.exceptions.MlflowException as error:
-            why = str(error).partition(". ")[0]
-            raise MethodError(
-                f"MLflow takes no run: {why}. Set MLFLOW_TRACKING_URI to a server or a database."
-            ) from error
+        self._refusal = self._mlflow.exceptions.MlflowException
+        begun = None
+        if run:
+            with suppress(self._refusal):
+                begun = self._mlflow.start_run(run_id=run)
+        if begun is None:
+            try:
+                begun = self._mlflow.start_run(run_name=name)
+            except self._refusal as error:
+                raise MethodError(
+                    f"MLflow takes no run: {_first_words(error)}. Set MLFLOW_TRACKING_URI to a server or a database."
+                ) from error
+        self.run = begun.info.run_id
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        named = list(flat(values).items())
+        for first in range(0, len(named), MOST_PARAMETERS):
+            self._mlflow.log_params(dict(named[first : first + MOST_PARAMETERS]))
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._mlflow.log_metrics(dict(metrics), step=step)
+
+    def artifacts(self, paths: Sequence[Path]) -> None:
+        try:
+            for path in paths:
+                if path.is_dir():
+                    self._mlflow.log_artifacts(str(path), path.name)
+                else:
+                    self._mlflow.log_artifact(str(path))
+        except (self._refusal, OSError) as error:
+            raise MethodError(
+                f"MLflow takes no artifacts: {_first_words(error)}. What was made lies in {paths[0].parent}: give the "
+                "command again when the server can be reached, or without this tracker."
+            ) from error
 
     def close(self) -> None:
         self._mlflow.end_run()
 
 
-def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
+def open_trackers(names: Sequence[str], folder: Path, *, runs: Mapping[str, str] | None = None) -> dict[str, Tracker]:
     """Opens the trackers of a job.
 
     They write outside the job's own folder, whose content depends on nothing but the job: TensorBoard's files, which
@@ -107,10 +175,29 @@ def open_trackers(names: Sequence[str], folder: Path) -> list[Tracker]:
     Args:
         names: `tensorboard`, `mlflow`.
         folder: the job's folder; its name is the run's name.
+        runs: of an interrupted job, what each tracker's `run` was.
+
+    Returns:
+        The trackers by name.
     """
-    run = folder.name.removesuffix(".partial")
+    name = folder.name.removesuffix(".partial")
     make: dict[str, Callable[[], Tracker]] = {
-        "tensorboard": lambda: TensorBoard(folder.parent / "tensorboard" / run),
-        "mlflow": lambda: MLflow(run),
+        "tensorboard": lambda: TensorBoard(folder.parent / "tensorboard" / name),
+        "mlflow": lambda: MLflow(name, (runs or {}).get("mlflow", "")),
     }
-    return [make[name]() for name in names]
+    return {tracker: make[tracker]() for tracker in names}
+
+
+def flat(values: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+    """Gives mappings inside mappings as one, with dots between the names; lists become text."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{under}{name}.")
+        else:
+            found[under + name] = json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple) else value
+    return found
+
+
+def _first_words(error: Exception) -> str:
+    return str(error).partition(". ")[0]

@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from paredown.data.dataset import LearnableDataset
 
 
+def by_training(bound: dict[str, Any]) -> None:
+    """Fills in how extra data are mixed in; puts a selection of the data before one of the extra data."""
+    from paredown.artifacts import Selection
+
+    bound["training"] = bound["training"].mixed(bound["extra"] is not None)
+    chosen = as_list(bound["selection"])
+    of_extra = "" if bound["extra"] is None else " and one of the extra data"
+    if len(chosen) > (2 if of_extra else 1):
+        raise MethodError(
+            f"train takes one selection of the data{of_extra}, and was given {len(chosen)}. Repeat the step over them: "
+            "repeat: {selection: …}."
+        )
+    if all(isinstance(one, Selection) for one in chosen):
+        chosen.sort(key=lambda one: one.ids.pool.fingerprint != bound["data"].ids.pool.fingerprint)
+    bound["selection"] = chosen if len(chosen) > 1 else chosen[0]
+
+
 def by_scorer(bound: dict[str, Any]) -> None:
     """Takes out what a scorer does not look at."""
     scorer = bound["scorer"]

@@ -23,6 +23,9 @@ from paredown.artifacts import (
 from paredown.artifacts.stored import part_of
 from paredown.errors import ArtifactError, MethodError
 
+OF_DATA = ("data", "extra")
+"""The arguments that take data."""
+
 
 def read(name: str, value: Any) -> Any:
     """Gives the value of a verb's argument.
@@ -113,6 +116,7 @@ def _plain(annotation: Any, name: str) -> Callable[[Any], Any]:
 
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "data": _data,
+    "extra": _data,
     "model": _method("model"),
     "training": _training,
     "record": _recording,
@@ -122,7 +126,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "index": _method("index"),
     "extrapolation": _method("extrapolation"),
     "probes": _probes,
-    "selection": _artifact("selection", Selection),
+    "selection": _artifacts("selection", Selection),
     "within": _artifact("within", Selection),
     "scores": _artifacts("scores", ScoreTable),
     "embeddings": _artifact("embeddings", EmbeddingMatrix),

@@ -158,7 +158,7 @@ class _Rehearsal:
                 self.fault(place, misfit)
             return value
         try:
-            if name == "data":
+            if name in reading.OF_DATA:
                 return value if self.opens(place, value) else LOST
             if _kinds(parameter):
                 for folder in reading.as_list(value):
@@ -266,7 +266,11 @@ def _parts(kind: str) -> dict[str, tuple[str, bool]]:
     if kind != Trained.__name__:
         return {}
     parameters = inspect.signature(Trained).parameters
-    return {name: (min(_kinds(part)), "Iterable" in str(part.annotation)) for name, part in parameters.items()}
+    return {
+        name: (min(kinds), "Iterable" in str(part.annotation))
+        for name, part in parameters.items()
+        if (kinds := _kinds(part))
+    }
 
 
 def _field_faults(name: str, value: Any) -> list[str]:

@@ -29,7 +29,7 @@ class Runtime:
         block_mb: memory that a block may take where large arrays are gone through block by block (embeddings, exact
             neighbours), in MiB; no result depends on it.
         save_seconds: how often an unfinished training is saved, at most.
-        trackers: also write the metrics to `tensorboard` or `mlflow`.
+        trackers: also write settings and metrics to `tensorboard` or `mlflow`.
     """
 
     device: str = "auto"

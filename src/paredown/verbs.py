@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from paredown import needed, reading
 from paredown.artifacts import EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained
-from paredown.artifacts.selection import count_of
-from paredown.errors import MethodError
-from paredown.runtime import Runtime, rank
+from paredown.runtime import Runtime
 from paredown.verb import Verb, place_of, verb
 
 if TYPE_CHECKING:
@@ -35,13 +33,14 @@ if TYPE_CHECKING:
     from paredown.training import Recording, Training
 
 
-@verb(version=1)
+@verb(version=1, needed=needed.by_training)
 def train(
     data: AbstractDataset | str | Mapping[str, Any],
     model: AbstractModel | str | Mapping[str, Any],
     training: Training | Mapping[str, Any] | None = None,
     *,
-    selection: Selection | str | None = None,
+    extra: AbstractDataset | str | Mapping[str, Any] | Sequence[Any] | None = None,
+    selection: Selection | Sequence[Selection] | str | Sequence[str] | None = None,
     record: Recording | Sequence[str] | Mapping[str, Any] | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
@@ -53,7 +52,10 @@ def train(
         data: what to train on.
         model: which architecture.
         training: steps or epochs, objective, optimizer, schedule, augmentation; what is left out is that of `Training`.
-        selection: train on these examples only, with as many steps as the whole data would get (`Training.budget`).
+        extra: more data, such as generated images, that are mixed into every batch (`Training.mixing`); a list of
+            several makes one pool. They change neither the number of steps nor what is recorded, which is of `data`.
+        selection: train on these examples only, with as many steps as the whole data would get (`Training.budget`);
+            of the data or of the extra ones, whichever it was made from, or one of each; or of the pool of both.
         record: which quantities of each example to record each epoch: confidence, correct, margin, loss, el2n;
             probability-margin and divergence for the scores that need them; adversarial-confidence and
             adversarial-correct of an adversarial objective.
@@ -62,32 +64,28 @@ def train(
         folder: where the training keeps its files; resumes what is there.
 
     Returns:
-        The checkpoint, the dynamics if they were recorded, and the early checkpoints that `Training` asks for.
+        The checkpoint, of the best epoch where `Training.validation` holds examples out to choose it; the dynamics if
+        they were recorded; and the early checkpoints that `Training` asks for.
 
     Raises:
-        PoolMismatch: the selection was made from other data.
+        PoolMismatch: a selection was made from other data.
         MethodError: a setting that makes no sense for this data, or a loss that is no longer a number.
     """
-    from paredown.training import fit
+    from paredown.training.trained import trained
 
-    examples, chosen = needed.learnable("train", data), cast("Selection | None", selection)
-    positions = None if chosen is None else examples.ids.positions_of(chosen.ids, "the data", "the selection")
     with place_of(folder) as place:
-        fit(
-            examples,
+        made = trained(
+            needed.learnable("train", data),
             cast("AbstractModel", model),
             cast("Training", training),
-            positions=positions,
-            weights=None if chosen is None else chosen.weight,
+            extra=None if extra is None else needed.learnable("train", extra),
+            selections=reading.as_list(selection) if selection is not None else [],
             recording=cast("Recording | None", record),
             seed=seed,
             runtime=runtime or Runtime(),
             folder=place,
         )
-        if rank() > 0:
-            return Trained.parts(place).in_memory()
-        trained = Trained.adopt(place)
-        return trained if folder else trained.in_memory()
+        return made if folder else made.in_memory()
 
 
 @verb(version=1, needed=needed.by_scorer)
@@ -122,18 +120,12 @@ def score(
     """
     from paredown.scoring.tables import table
 
-    return table(
-        cast("AbstractScorer", scorer),
-        dynamics=reading.as_list(dynamics),
-        checkpoints=reading.as_list(checkpoint),
-        data=cast("AbstractDataset | None", data),
-        embeddings=cast("EmbeddingMatrix | None", embeddings),
-        seed=seed,
-        runtime=runtime or Runtime(),
-    )
+    runs: dict[str, Any] = {"dynamics": reading.as_list(dynamics), "checkpoints": reading.as_list(checkpoint)}
+    given: dict[str, Any] = {"data": data, "embeddings": embeddings}
+    return table(cast("AbstractScorer", scorer), **runs, **given, seed=seed, runtime=runtime or Runtime())
 
 
-@verb(version=2, needed=needed.by_encoder)
+@verb(version=3, needed=needed.by_encoder)
 def embed(
     encoder: AbstractEncoder | str | Mapping[str, Any],
     *,
@@ -195,6 +187,7 @@ def extrapolate(
     unknown: EmbeddingMatrix | str,
     extrapolation: AbstractExtrapolation | str | Mapping[str, Any] = "nearest-mean",
     *,
+    data: AbstractDataset | str | Mapping[str, Any] | None = None,
     held_out: float = 0.1,
     seed: int = 0,
     runtime: Runtime | None = None,
@@ -207,6 +200,7 @@ def extrapolate(
         known: their vectors, for each table of scores in the same order.
         unknown: vectors, by the same encoder, of the examples whose scores are wanted.
         extrapolation: how to predict.
+        data: the known and the unknown examples with their labels; each is then predicted from those of its class.
         held_out: which share of the scores is predicted from the rest first; no better than chance is refused. 0 skips.
         seed: of what is drawn: who is held out, landmarks.
         runtime: device, memory of a block.
@@ -221,15 +215,10 @@ def extrapolate(
     """
     from paredown.scoring.extrapolated import extrapolated
 
-    return extrapolated(
-        reading.as_list(scores),
-        reading.as_list(known),
-        *cast("tuple[EmbeddingMatrix, AbstractExtrapolation]", (unknown, extrapolation)),
-        held_out=held_out,
-        seed=seed,
-        runtime=runtime or Runtime(),
-        folder=folder,
-    )
+    vectors, method = cast("tuple[EmbeddingMatrix, AbstractExtrapolation]", (unknown, extrapolation))
+    how: dict[str, Any] = {"held_out": held_out, "seed": seed, "runtime": runtime or Runtime(), "folder": folder}
+    labelled = None if data is None else needed.learnable("extrapolate", data)
+    return extrapolated(reading.as_list(scores), reading.as_list(known), vectors, method, data=labelled, **how)
 
 
 @verb(version=2, needed=needed.by_selector)
@@ -271,42 +260,11 @@ def select(
         MethodError: no budget or two, more than there is, or something the selector needs is lacking.
         PoolMismatch: scores, data and `within` are of different pools.
     """
-    from paredown.selection.base import announce, decide
-    from paredown.selection.candidates import gather
+    from paredown.selection.selected import selected
 
-    method, how = cast("AbstractSelector", selector), runtime or Runtime()
-    table, inside = cast("ScoreTable | None", scores), cast("Selection | None", within)
-    candidates, ids, base = gather(
-        scores=table,
-        data=cast("AbstractDataset | None", data),
-        embeddings=cast("EmbeddingMatrix | None", embeddings),
-        graph=cast("NeighborGraph | None", graph),
-        bins=cast("ScoreTable | None", bins),
-        within=inside,
-        device=how.device,
-    )
-    wanted = count_of(fraction, base) if fraction is not None else count
-    if wanted is not None and not 1 <= wanted <= len(ids):
-        raise MethodError(
-            f"select: {wanted} examples are wanted and there are {len(ids)} to choose from. Ask for a smaller share."
-        )
-    announce(method, candidates, wanted, by_class=by_class, shown=how.progress)
-    chosen = decide(method, candidates, wanted, by_class=by_class, seed=seed)
-    return Selection(
-        ids.take(chosen.positions),
-        base=base,
-        asked={
-            "selector": method.plain(),
-            "fraction": fraction,
-            "count": count,
-            "by_class": by_class,
-            "within": None if inside is None else inside.digest(),
-            "scores": None if table is None else table.name,
-        },
-        stratum=chosen.stratum,
-        weight=chosen.weight,
-        nested=method.nested and chosen.weight is None,
-    )
+    given: dict[str, Any] = {"scores": scores, "data": data, "embeddings": embeddings, "graph": graph, "bins": bins}
+    asked: dict[str, Any] = {"fraction": fraction, "count": count, "by_class": by_class, "within": within}
+    return selected(cast("AbstractSelector", selector), **given, **asked, seed=seed, runtime=runtime or Runtime())
 
 
 @verb(version=2, needed=needed.by_probes)
@@ -334,16 +292,8 @@ def evaluate(
     """
     from paredown.evaluation.base import measured
 
-    return Report(
-        measured(
-            reading.as_list(subject),
-            cast("AbstractDataset", data),
-            cast("Any", probes),
-            embeddings=cast("EmbeddingMatrix | None", embeddings),
-            seed=seed,
-            runtime=runtime or Runtime(),
-        )
-    )
+    given: dict[str, Any] = {"embeddings": embeddings, "seed": seed, "runtime": runtime or Runtime()}
+    return Report(measured(reading.as_list(subject), cast("AbstractDataset", data), cast("Any", probes), **given))
 
 
 VERBS: dict[str, Verb[Any, Any]] = {v.name: v for v in (train, score, embed, connect, extrapolate, select, evaluate)}

@@ -46,6 +46,7 @@ SCORERS: list[dict[str, Any]] = [
     {"name": "dual", "epochs": 10, "window": 4, "keep": 0.3},
     {"name": "dynamic-uncertainty", "window": 4},
     {"name": "dynamic-uncertainty", "window": 4, "last_window": True},
+    {"name": "dynamic-uncertainty", "window": 4, "until": "best"},
     {"name": "el1n"},
     {"name": "el2n"},
     {"name": "el2n", "bn": "batch"},
@@ -64,12 +65,14 @@ SCORERS: list[dict[str, Any]] = [
     {"name": "loss"},
     {"name": "margin-max"},
     {"name": "margin-sum"},
+    {"name": "nearest-similarity"},
     {"name": "prototypicality", "clusters": 3},
     {"name": "random"},
     {"name": "recorded-mean"},
     {"name": "recorded-mean", "quantity": "probability-margin"},
     {"name": "recorded-mean", "quantity": "margin", "first": 1, "last": 5},
     {"name": "spectral"},
+    {"name": "spectral", "until": "best"},
     {"name": "tdds", "window": 4},
     {"name": "variability"},
 ]
@@ -153,6 +156,17 @@ INDEXES: list[dict[str, Any]] = [
     {"name": "ivf", "lists": 5, "probes": 2, "codes": 4},
 ]
 
+EXTRAPOLATIONS: list[dict[str, Any]] = [
+    {"name": "graph-network", "width": 32, "steps": 200},
+    {"name": "graph-network", "width": 32, "steps": 200, "batch_size": 64, "dropout": 0.2},
+    {"name": "kernel-ridge"},
+    {"name": "kernel-ridge", "landmarks": 60},
+    {"name": "nearest-mean"},
+    {"name": "nearest-mean", "neighbors": 5, "weights": "distance"},
+    {"name": "nearest-mean", "neighbors": 5, "weights": "exponential"},
+    {"name": "nearest-mean", "index": {"name": "ivf"}},
+]
+
 PROBES: list[dict[str, Any]] = [
     {"name": "accuracy"},
     {"name": "accuracy", "by_class": False},
@@ -171,6 +185,7 @@ PROBES: list[dict[str, Any]] = [
 SOURCES: list[dict[str, Any]] = [
     {"name": "digits"},
     {"name": "digits", "split": "test"},
+    {"name": "generated-mixtures", "base": {"name": "synthetic", "n": 40}, "count": 30},
     {"name": "synthetic", "n": 40},
     {"name": "synthetic", "n": 40, "stored": True},
     {"name": "synthetic-pairs", "n": 40},
@@ -209,6 +224,9 @@ def artifacts() -> list[Artifact]:
             asked={"count": 6},
         ),
         checkpoint,
+        Trained(
+            checkpoint, TrainingDynamics(ids, epochs, best_epoch=3), validation=uids.take(np.arange(5)), best_epoch=3
+        ),
         Trained(checkpoint, dynamics, [Checkpoint({}, shape=(3, 8, 8), classes=3, weights=weights, step=0)]),
         Report([Row("accuracy", 0.5, 10, 0.1, "a:test", "ab12"), Row("accuracy", 0.4, 1, None, "a:test", "cd", "cat")]),
     ]

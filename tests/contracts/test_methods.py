@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.cases import ATTACKS, INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
+from tests.contracts.cases import ATTACKS, EXTRAPOLATIONS, INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
 
 from paredown.catalog import names
 from paredown.method import build
-from paredown.testing import check_attack, check_index, check_probe, check_scorer, check_selector, check_source
+from paredown.testing import (
+    check_attack,
+    check_extrapolation,
+    check_index,
+    check_probe,
+    check_scorer,
+    check_selector,
+    check_source,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 
@@ -44,6 +52,13 @@ def test_indexes(case: dict[str, Any]) -> None:
     check_index(build("index", case))
 
 
+@pytest.mark.parametrize("case", EXTRAPOLATIONS, ids=told)
+def test_extrapolations(case: dict[str, Any]) -> None:
+    if case.get("index", {}).get("name") == "ivf":
+        pytest.importorskip("faiss")
+    check_extrapolation(build("extrapolation", case))
+
+
 @pytest.mark.parametrize("case", PROBES, ids=told)
 def test_probes(case: dict[str, Any]) -> None:
     check_probe(build("probe", case))
@@ -56,7 +71,14 @@ def test_sources(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "cases"),
-    [("scorer", SCORERS), ("selector", SELECTORS), ("attack", ATTACKS), ("index", INDEXES), ("probe", PROBES)],
+    [
+        ("scorer", SCORERS),
+        ("selector", SELECTORS),
+        ("attack", ATTACKS),
+        ("extrapolation", EXTRAPOLATIONS),
+        ("index", INDEXES),
+        ("probe", PROBES),
+    ],
 )
 def test_every_name_of_the_catalog_has_a_case(kind: str, cases: list[dict[str, Any]]) -> None:
     assert {case["name"] for case in cases} == set(names(kind))
@@ -78,6 +100,7 @@ def rows(section: str) -> dict[str, list[str]]:
         ("scorer", "Scorers"),
         ("selector", "Selectors"),
         ("attack", "Attacks"),
+        ("extrapolation", "Extrapolations"),
         ("index", "Indexes"),
         ("objective", "Objectives"),
         ("probe", "Probes"),

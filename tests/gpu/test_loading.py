@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from paredown.data import Augmentation, StoredImages, Streamed, open_data
+from paredown.data import Augmentation, ImagePool, OnDevice, StoredImages, Streamed, loader, open_data, pooled
+from paredown.data.loader import GPU_SHARE
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
 
@@ -29,3 +30,17 @@ def test_batches_lie_in_pinned_memory_until_they_are_copied() -> None:
     torch.cuda.synchronize()
     np.testing.assert_allclose(x.permute(0, 2, 3, 1).cpu(), data.read(np.arange(64)) / 255, rtol=1e-5)
     np.testing.assert_array_equal(y.cpu(), data.labels)
+
+
+@pytest.mark.parametrize("share", [GPU_SHARE, 0.0], ids=["on the device", "in host memory"])
+def test_a_pool_reaches_a_gpu_as_it_reaches_a_cpu(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    monkeypatch.setattr(loader, "GPU_SHARE", share)
+    data = pooled([open_data("synthetic", n=n, size=32, seed=n) for n in (40, 300)])
+    assert isinstance(data, ImagePool)
+    positions = np.random.default_rng(0).permutation(340)[:64]
+    there, here = OnDevice(data, "cuda"), OnDevice(data, "cpu")
+    for augmentation in (None, Augmentation(crop=2, flip=True)):
+        far = there.augmented(positions, augmentation, 3)
+        assert far.device.type == "cuda" and far.is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(far.cpu(), here.augmented(positions, augmentation, 3))
+    assert there.labels(positions).tolist() == here.labels(positions).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,25 @@ import pytest
 import torch
 
 from paredown.artifacts.checkpoint import Trained
+from paredown.artifacts.dynamics import ADVERSARIAL_QUANTITIES
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import ImageDataset
+from paredown.data.loader import OnDevice
 from paredown.models import ConvNet, network
 from paredown.runtime import Runtime
-from paredown.training import Recording, Sgd, Training, fit
+from paredown.training import (
+    AbstractObjective,
+    CrossEntropy,
+    Fast,
+    Free,
+    Madry,
+    Mart,
+    Recording,
+    Sgd,
+    Trades,
+    Training,
+    fit,
+)
 from paredown.training.begin import choose_examples
 from paredown.training.devices import place
 from paredown.training.feed import Feed
@@ -46,23 +61,29 @@ def test_training_on_a_gpu_learns_and_records(tmp_path: Path, precision: str) ->
     assert dynamics[14]["correct"].mean() > 0.95 > dynamics[0]["correct"].mean()
 
 
-def test_no_step_waits_for_the_device(tmp_path: Path) -> None:
-    data = quarters()
-    plan = TRAINING.plan(kept=len(data), whole=len(data))
+@pytest.mark.parametrize(
+    "objective", [CrossEntropy(), Fast(), Free(), Madry(), Mart(), Trades()], ids=lambda objective: objective.name
+)
+def test_no_step_waits_for_the_device(tmp_path: Path, objective: AbstractObjective) -> None:
+    data, training = quarters(), replace(TRAINING, objective=objective)
+    plan = training.plan(kept=len(data), whole=len(data))
     with place(Runtime(device="cuda")) as here:
         made = network(ConvNet(width=16), data.shape, 4, mean=data.mean, std=data.std, seed=0).to(here.device)
-        learner = Learner(made, TRAINING, plan, seed=0, place=here, compiled=False)
-        feed = Feed(data, choose_examples(data, None, None), TRAINING, seed=0, place=here)
+        learner = Learner(made, training, plan, seed=0, place=here, compiled=False)
+        inputs = OnDevice(data, here.device)
+        feed = Feed(inputs, choose_examples(data, None, None), training, data.augmentation, seed=0, place=here)
         journal = Journal(learner, tmp_path, cursor={})
-        watch = Watch(Recording(), data.ids, plan, place=here, folder=tmp_path / "dynamics")
+        recording = Recording(ADVERSARIAL_QUANTITIES) if objective.attacks else Recording()
+        watch = Watch(recording, data.ids, plan, place=here, folder=tmp_path / "dynamics")
         try:
             for step, rows in enumerate(feed.epoch(0), start=1):
                 if step == 3:  # the first steps choose kernels and make the optimizer's state
                     torch.cuda.set_sync_debug_mode("error")
-                x, y, where, weights = feed.share(rows, step)
-                logits, loss = learner.take(step, x, y, count=len(rows), weights=weights)
-                journal.put(loss, (logits.argmax(1) == y).sum(), len(rows))
-                watch.put(step, where, logits, y)
+                (whole,) = feed.whole([rows], step)
+                x, y, where, weights = feed.share(rows, whole)
+                seen, loss = learner.take(step, x, y, count=len(rows), weights=weights)
+                journal.put(loss, seen, y, len(rows))
+                watch.put(step, where, seen, y)
         finally:
             torch.cuda.set_sync_debug_mode("default")
             journal.close()

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-KILLS = int(os.environ.get("PAREDOWN_KILLS", "6"))
+KILLS = {"data_diet/smoke": 6, "adversarial_data_pruning/smoke": 3}
+"""Recipes, and how often each is killed unless the environment says otherwise."""
 HOW = {"made.json", "report.html"}
 """Files that say how and when something was made: seconds differ from run to run."""
 
 
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    words = ["run", "recipes/data_diet/smoke.yaml", "--threads", "1", "--save-seconds", "0"]
+def start(recipe: str, folder: Path) -> subprocess.Popen[bytes]:
+    words = ["run", f"recipes/{recipe}.yaml", "--threads", "1", "--save-seconds", "0"]
     return subprocess.Popen(
         [sys.executable, "-m", "paredown", *words],
         cwd=folder,
@@ -48,20 +49,21 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_ends_in_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("recipe", KILLS)
+def test_killed_at_random_moments_ends_in_the_same_bytes(recipe: str, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
     killed.mkdir()
     begin = time.monotonic()
-    undisturbed = start(whole)
+    undisturbed = start(recipe, whole)
     _, words = undisturbed.communicate(timeout=600)
     assert undisturbed.returncode == 0, words.decode()
     lasted = time.monotonic() - begin
 
     moments = random.Random(7)
-    kills = 0
-    while kills < KILLS:
-        job = start(killed)
+    kills, wanted = 0, int(os.environ.get("PAREDOWN_KILLS", KILLS[recipe]))
+    while kills < wanted:
+        job = start(recipe, killed)
         try:
             # Importing takes about two seconds before the first work; a kill during it disturbs nothing.
             job.wait(moments.uniform(2, 2 + lasted / 3))
@@ -74,7 +76,7 @@ def test_killed_at_random_moments_ends_in_the_same_bytes(tmp_path: Path) -> None
             assert content(killed) == content(whole)
             killed = tmp_path / f"killed-{kills}"
             killed.mkdir()
-    job = start(killed)
+    job = start(recipe, killed)
     _, words = job.communicate(timeout=600)
     assert job.returncode == 0, words.decode()
     assert content(killed) == content(whole)

@@ -12,8 +12,8 @@ from paredown.flags import Flags
 from paredown.recipe import Recipe
 
 DIALS = {"data": "digits", "noise": None, "keep": [0.3], "by_class": False, "seeds": [0, 1, 2], "model": "convnet",
-         "training": {"epochs": 30, "batch_size": 64}, "scorer": "el2n", "selector": ["highest"],
-         "trust": 0.9}  # fmt: skip
+         "training": {"epochs": 30, "batch_size": 64}, "record": ["confidence", "correct"], "scorer": "el2n",
+         "selector": ["highest"], "probes": ["accuracy"], "trust": 0.9}  # fmt: skip
 
 
 def turned(*words: str) -> dict[str, Any]:
@@ -48,6 +48,8 @@ def turned(*words: str) -> dict[str, Any]:
             {"selector": [{"name": "d2", "gamma": 0.2}, "ccs"]},
         ),
         (["--trust", "9/10"], {"trust": 0.9}),
+        (["--record", "loss", "--record", "el2n"], {"record": ["loss", "el2n"]}),
+        (["--probes", "accuracy", "--probes", "robust-accuracy"], {"probes": ["accuracy", "robust-accuracy"]}),
         (["--model", "convnet", "--model.width", "8"], {"model": {"name": "convnet", "width": 8}}),
         (["--noise.fraction", "0.1"], {"noise": {"fraction": 0.1}}),
         (["--epochs", "5"], {"training": {"epochs": 5, "batch_size": 64}}),
@@ -64,12 +66,30 @@ def test_what_is_typed_is_turned_and_nothing_else(words: list[str], dials: dict[
     assert turned("digits", *words) == {"data": "digits", **dials}
 
 
+def test_robust_trains_adversarially_and_measures_in_the_same_threat_model() -> None:
+    plain = turned("digits", "--robust")
+    assert plain["training"]["objective"] == {"name": "fast"}
+    assert plain["record"] == ["confidence", "correct", "adversarial-confidence", "adversarial-correct"]
+    accuracy, robust = plain["probes"]
+    assert accuracy == "accuracy"
+    assert (robust["name"], robust["norm"], robust["eps"]) == ("robust-accuracy", "linf", 8 / 255)
+    mine = turned(
+        "digits", "--robust", "--training.objective", "trades", "--training.objective.attack", "pgd",
+        "--training.objective.attack.eps", "0.1", "--steps", "10", "--probes", "accuracy",
+    )  # fmt: skip
+    assert mine["training"]["objective"]["name"] == "trades" and mine["training"]["steps"] == 10
+    assert mine["probes"] == ["accuracy"]
+    other = turned("digits", "--robust", "--training.objective", "madry", "--training.objective.attack.eps", "0.1")
+    assert other["probes"][1]["eps"] == 0.1
+    assert "probes" not in turned("digits", "--robust", "false")
+
+
 def test_the_recipe_of_the_main_job_has_these_dials() -> None:
-    for trust in ([], ["--trust", "0.8"]):
+    for trust in ([], ["--trust", "0.8"], ["--robust"]):
         dials = turned("digits", "--keep", "0.5", "--seeds", "2", "--epochs", "3", *trust)
         recipe = Recipe.read(down.recipe(dials), **dials)
         recipe.check()
-        assert recipe.dials.keys() == DIALS.keys() - (set() if trust else {"trust"})
+        assert recipe.dials.keys() == DIALS.keys() - (set() if "--trust" in trust else {"trust"})
         assert recipe.dials["training"]["epochs"] == 3
 
 

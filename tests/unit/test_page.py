@@ -407,6 +407,22 @@ def test_more_selectors_than_colours_are_drawn_all_the_same(page: Callable[[Find
     assert "of nine ways of choosing 30 % of tiny, none clearly beats a random 30 %" in shown.text
 
 
+def test_robust_accuracy_has_a_section_of_its_own_where_every_network_was_attacked(
+    page: Callable[[Findings], Page],
+) -> None:
+    clean = whole()
+    attacked = tuple(replace(one, robust=one.accuracy / 2) for one in clean.outcomes)
+    shown = page(replace(clean, outcomes=attacked, threat="linf 8/255", attacked=100))
+    text = plain(shown.text)
+    assert "robustness" in shown.ids and "within linf 8/255; 100 of them were attacked" in text
+    assert "Under attack (linf 8/255): 30 % of tiny, chosen by EL2N, cannot be told from all of it" in text
+    assert "47.7 %" in text and "95.3 %" in text
+    assert len(shown.ids) == len(set(shown.ids))
+    some = (replace(attacked[0], robust=None), *attacked[1:])
+    for partly in (clean, replace(clean, outcomes=some, threat="linf 8/255")):
+        assert "robustness" not in page(partly).ids
+
+
 def test_sentences_have_no_pixels(page: Callable[[Findings], Page]) -> None:
     text = page(whole(noun="sentences", shape=None, images=None, why_missing={"pictures": "Texts are not shown."})).text
     assert "tiny: 60 sentences in 3 classes" in text

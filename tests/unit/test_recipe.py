@@ -147,7 +147,7 @@ def test_several_results_do_not_go_where_one_is_taken(tmp_path: Path) -> None:
     text = GOOD.replace("repeat: {selection: $kept, seed: $seeds}", "repeat: {seed: $seeds}").replace(
         "train: {data: $train, model: convnet}", "train: {data: $train, model: convnet, selection: [$kept]}"
     )
-    assert re.search("selection takes one, and 2 are given", faults(tmp_path, text))
+    assert re.search("train takes one selection of the data, and was given 2", faults(tmp_path, text))
 
 
 def test_values_that_never_go_together_are_a_fault(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -10,9 +11,13 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from paredown.artifacts.base import HEADER, Artifact, write_json
+from paredown.artifacts.base import HEADER, Artifact, canonical, digest_of, write_json
 from paredown.artifacts.dynamics import TrainingDynamics
+from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.errors import ArtifactError
+
+VALIDATION = "validation.safetensors"
+"""The ids that a training held out, with their pool and the best epoch, in the training's folder."""
 
 
 class Checkpoint(Artifact):
@@ -113,17 +118,30 @@ class Trained(Artifact):
     """What one training leaves.
 
     Args:
-        checkpoint: the network at the end (of averaged weights, where averaging was asked for).
+        checkpoint: the network at the end, or at the best epoch where there was validation (of averaged weights, where
+            averaging was asked for).
         dynamics: what was recorded, if anything.
         early: checkpoints at the chosen steps, by step.
+        validation: the examples that were held out to choose the best epoch, if any were.
+        best_epoch: which one it was, from 1.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, dynamics: TrainingDynamics | None = None, early: Iterable[Checkpoint] = ()
+        self,
+        checkpoint: Checkpoint,
+        dynamics: TrainingDynamics | None = None,
+        early: Iterable[Checkpoint] = (),
+        *,
+        validation: ExampleIds | None = None,
+        best_epoch: int | None = None,
     ) -> None:
         self.checkpoint = checkpoint
         self.dynamics = dynamics
         self.early = sorted(early, key=lambda part: part.step)
+        if (validation is None) != (best_epoch is None):
+            raise ArtifactError("Trained: held-out examples and a best epoch go together. Give both or neither.")
+        self.validation = validation
+        self.best_epoch = best_epoch
 
     @classmethod
     def adopt(cls, folder: Path) -> Self:
@@ -137,25 +155,41 @@ class Trained(Artifact):
         """Gives the same with weights and every epoch of the dynamics in memory: the folder is no longer needed."""
         seen = self.dynamics
         if seen is not None:
-            seen = TrainingDynamics(seen.ids, list(seen), quantities=seen.quantities, source=seen.source)
-        return Trained(self.checkpoint.in_memory(), seen, [part.in_memory() for part in self.early])
+            seen = TrainingDynamics(
+                seen.ids, list(seen), quantities=seen.quantities, source=seen.source, best_epoch=seen.best_epoch
+            )
+        return Trained(
+            self.checkpoint.in_memory(),
+            seen,
+            [part.in_memory() for part in self.early],
+            validation=self.validation,
+            best_epoch=self.best_epoch,
+        )
 
     @classmethod
     def parts(cls, folder: Path) -> Self:
         """Opens what a training wrote into a folder, which need not be a whole artifact yet."""
         dynamics = folder / "dynamics"
+        validation, best_epoch = read_validation(folder)
         return cls(
             Checkpoint.open(folder / "checkpoint"),
             TrainingDynamics.open(dynamics) if dynamics.exists() else None,
             [Checkpoint.open(path) for path in sorted((folder / "early").glob("step-*"))],
+            validation=validation,
+            best_epoch=best_epoch,
         )
 
     def header(self) -> dict[str, Any]:
-        return {
+        parts = {
             "checkpoint": self.checkpoint.digest(),
             "dynamics": None if self.dynamics is None else self.dynamics.digest(),
             "early": [[part.step, part.digest()] for part in self.early],
         }
+        # Named only where there are any: trainings without keep the digest that they always had.
+        if self.validation is None:
+            return parts
+        held = digest_of("ids", 1, self.validation.pool.plain(), [("id", self.validation.keys)])
+        return parts | {"validation": held, "best_epoch": self.best_epoch}
 
     def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
         return ()
@@ -166,15 +200,45 @@ class Trained(Artifact):
             self.dynamics.save(folder / "dynamics")
         for part in self.early:
             part.save(folder / "early" / f"step-{part.step:07d}")
+        if self.validation is not None and self.best_epoch is not None:
+            write_validation(folder, self.validation, self.best_epoch)
 
     @classmethod
     def read(cls, folder: Path, header: Mapping[str, Any]) -> Self:
         trained = cls.parts(folder)
-        if trained.header() != {key: header[key] for key in ("checkpoint", "dynamics", "early")}:
+        known = ("checkpoint", "dynamics", "early", "validation", "best_epoch")
+        if trained.header() != {key: header[key] for key in known if key in header}:
             raise ArtifactError(f"{folder}: its parts are not those that the training left. Train again.")
         return trained
 
     def describe(self) -> str:
+        best = f", the best of epoch {self.best_epoch}" if self.best_epoch is not None else ""
+        held = f" by {len(self.validation)} examples" if self.validation is not None else ""
         extra = f"; {self.dynamics.describe()}" if self.dynamics is not None else ""
         early = f"; {len(self.early)} early checkpoints" if self.early else ""
-        return self.checkpoint.describe() + extra + early
+        return self.checkpoint.describe() + best + held + extra + early
+
+
+def write_validation(folder: Path, ids: ExampleIds, best_epoch: int) -> None:
+    """Writes which examples a training held out and which epoch was best by them."""
+    beside = folder / (VALIDATION + ".new")
+    # One entry, because the format keeps several in no fixed order.
+    ids.write_keys(beside, {"validation": canonical({"pool": ids.pool.plain(), "best_epoch": best_epoch})})
+    beside.replace(folder / VALIDATION)
+
+
+def read_validation(folder: Path) -> tuple[ExampleIds, int] | tuple[None, None]:
+    """Reads what `write_validation` wrote; nothing where nothing was held out.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    path = folder / VALIDATION
+    if not path.exists():
+        return None, None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads(file.metadata()["validation"])
+        return ExampleIds.read_keys(path, Pool.from_plain(about["pool"])), int(about["best_epoch"])
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is damaged or truncated. Train again to make it again.") from error

@@ -41,6 +41,11 @@ class TrainingDynamics(Artifact):
         quantities: which quantities each epoch holds.
         source: `presentations` (seen while training: augmented, training mode, before the step's update) or
             `evaluation` (a pass after the epoch: un-augmented, evaluation mode). They are different measurements.
+        best_epoch: the last of these epochs, from 1, that does not lie after the training's best one by validation;
+            none where nothing was held out.
+
+    Raises:
+        ArtifactError: an epoch of another shape, or a best epoch that is none of them.
     """
 
     def __init__(
@@ -50,11 +55,15 @@ class TrainingDynamics(Artifact):
         *,
         quantities: tuple[str, ...] = QUANTITIES,
         source: Source = "presentations",
+        best_epoch: int | None = None,
     ) -> None:
         self.ids = ids
         self.quantities = check_quantities(quantities)
         self.source = source
+        self.best_epoch = best_epoch
         self._epochs = epochs
+        if best_epoch is not None and not 1 <= best_epoch <= len(epochs):
+            raise ArtifactError(f"The dynamics hold {len(epochs)} epochs, and number {best_epoch} is named the best.")
         for number, epoch in enumerate(epochs if isinstance(epochs, list | tuple) else ()):
             _check_epoch(number, epoch, self.quantities, len(ids))
 
@@ -76,12 +85,14 @@ class TrainingDynamics(Artifact):
         return np.stack([epoch[quantity] for epoch in self]) if len(self) else np.zeros((0, len(self.ids)), np.float32)
 
     def header(self) -> dict[str, Any]:
+        # Named only where there is one: dynamics without keep the digest that they always had.
+        best = {} if self.best_epoch is None else {"best_epoch": self.best_epoch}
         return {
             "pool": self.ids.pool.plain(),
             "quantities": list(self.quantities),
             "source": self.source,
             "epochs": len(self),
-        }
+        } | best
 
     def arrays(self) -> Iterable[tuple[str, np.ndarray]]:
         yield "id", self.ids.keys
@@ -100,12 +111,14 @@ class TrainingDynamics(Artifact):
         ids = ExampleIds.read_keys(folder / "ids.safetensors", Pool.from_plain(header["pool"]))
         quantities = tuple(header["quantities"])
         epochs = _Files(folder, int(header["epochs"]), quantities, len(ids))
-        return cls(ids, epochs, quantities=quantities, source=cast(Source, header["source"]))
+        source, best = cast(Source, header["source"]), header.get("best_epoch")
+        return cls(ids, epochs, quantities=quantities, source=source, best_epoch=best)
 
     def describe(self) -> str:
         seen = {"presentations": "as training saw them", "evaluation": "by evaluation passes"}[self.source]
+        best = "" if self.best_epoch is None else f", the best number {self.best_epoch}"
         return (
-            f"{len(self)} epochs of {len(self.ids)} examples of {' + '.join(self.ids.pool.sources)}, {seen}: "
+            f"{len(self)} epochs of {len(self.ids)} examples of {' + '.join(self.ids.pool.sources)}, {seen}{best}: "
             f"{', '.join(self.quantities)}"
         )
 
@@ -137,15 +150,26 @@ class DynamicsWriter:
         save_file({name: np.ascontiguousarray(values[name], np.float32) for name in self.quantities}, beside)
         beside.replace(path)
 
+    def cut(self, epochs: int) -> None:
+        """Removes what lies behind so many epochs: an interrupted training may go on otherwise and end sooner."""
+        for number in range(epochs, self.written()):
+            epoch_file(self.folder, number).unlink()
+
     def write_ids(self) -> None:
         """Writes the ids of the examples, which all epochs share."""
         self.ids.write_keys(self.folder / "ids.safetensors")
 
-    def finish(self) -> TrainingDynamics:
-        """Writes ids and header, and opens what is now a whole artifact."""
+    def finish(self, *, best_epoch: int | None = None) -> TrainingDynamics:
+        """Writes ids and header, and opens what is now a whole artifact.
+
+        Args:
+            best_epoch: see `TrainingDynamics`.
+        """
         self.write_ids()
         epochs = _Files(self.folder, self.written(), self.quantities, len(self.ids))
-        whole = TrainingDynamics(self.ids, epochs, quantities=self.quantities, source=self.source)
+        whole = TrainingDynamics(
+            self.ids, epochs, quantities=self.quantities, source=self.source, best_epoch=best_epoch
+        )
         header = {"artifact": "TrainingDynamics", "format": whole.format, "digest": whole.digest()} | whole.header()
         write_json(self.folder / HEADER, header)
         return whole

@@ -24,7 +24,7 @@ class EmbeddingMatrix(Artifact):
         vectors: float32 or float16, shape (N, D), in the order of `ids`; an array, or `Rows` of shards on disk.
         metric: the distance that means something between these vectors.
         normalised: whether each vector has length 1.
-        encoder: what made them, in a word.
+        encoder: what made them: a name, and what tells its weights and settings from others.
         factors: where a vector stands for a longer one, the widths of its two parts: the vector is (u, v) and means
             the outer product u ⊗ v, as a gradient of a linear layer does. Empty where a vector is just itself.
     """

@@ -161,10 +161,15 @@ class ExampleIds:
         names: Iterable[str] = (name for name in table.column_names if name != "id")
         return cls(keys, pool), {name: table.column(name).to_numpy() for name in names}
 
-    def write_keys(self, path: Path) -> None:
-        """Writes the keys alone, as safetensors: int64 (N,), or uint64 (N, 2) for 16-byte ids."""
+    def write_keys(self, path: Path, about: Mapping[str, str] | None = None) -> None:
+        """Writes the keys alone, as safetensors: int64 (N,), or uint64 (N, 2) for 16-byte ids.
+
+        Args:
+            path: the file.
+            about: text that stands in the file's own header.
+        """
         keys = self.keys.view(np.uint64).reshape(-1, 2) if self.keys.dtype == NATIVE else self.keys
-        save_file({"id": np.ascontiguousarray(keys)}, path)
+        save_file({"id": np.ascontiguousarray(keys)}, path, None if about is None else dict(about))
 
     @classmethod
     def read_keys(cls, path: Path, pool: Pool) -> ExampleIds:

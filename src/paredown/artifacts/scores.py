@@ -190,7 +190,8 @@ class ScoreTable(Artifact):
         if extrapolated := self.notes.get("extrapolated"):
             held_out = extrapolated["held_out"]
             sure = "unchecked" if held_out is None else f"rank correlation {held_out['spearman']:.2f} on held-out ones"
-            how = f", predicted from {extrapolated['measured']} measured, {sure}"
+            by_class = "class by class " if extrapolated.get("by_class") else ""
+            how = f", predicted {by_class}from {extrapolated['measured']} measured, {sure}"
         marks = {"high": "high is important", "low": "low is important", "none": "no direction"}[self.important]
         return f"{self.name} of {len(self.ids)} examples of {' + '.join(self.ids.pool.sources)} ({marks}{runs}{how})"
 

@@ -7,6 +7,7 @@ many rows a shard has changes nothing but the files: digests go by the rows.
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,9 +82,12 @@ class Rows:
             end = min(stop, int(self.starts[first + 1]))
             pieces.append(self.parts[first][start - offset : end - offset])
             start, first = end, first + 1
-        if len(pieces) == 1:
-            return np.array(pieces[0])
-        return np.concatenate(pieces) if pieces else np.empty((0, *self.shape[1:]), self.dtype)
+        if not pieces:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        found = np.array(pieces[0]) if len(pieces) == 1 else np.concatenate(pieces)
+        for piece in pieces:
+            let_go(piece)
+        return found
 
     def _at(self, positions: np.ndarray) -> np.ndarray:
         if len(positions) and (positions.min() < -len(self) or positions.max() >= len(self)):
@@ -123,6 +127,16 @@ class View:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[:]
         return whole if dtype is None else whole.astype(dtype, copy=False)
+
+
+def let_go(part: np.ndarray) -> None:
+    """Tells the system that what was read of a mapped file need not count as this process's memory any more.
+
+    Otherwise whoever passes over a large file once seems to hold all of it. What is read again is mapped again.
+    """
+    mapping = getattr(part, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def blocks(rows: Any, *, size: int | None = None) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,7 +1,7 @@
 """Attacks: images near a clean one that a network gets wrong."""
 
 from paredown.attacks.apgd import Apgd
-from paredown.attacks.base import AbstractAttack, Ball, climb, undisturbed
+from paredown.attacks.base import AbstractAttack, Ball, climb, refuse_unfit, undisturbed
 from paredown.attacks.ensemble import Worst, quick_ensemble, worst_case
 from paredown.attacks.gradient import Fgsm, Pgd, ascend
 from paredown.attacks.minimal import CarliniWagner, DeepFool
@@ -20,6 +20,7 @@ __all__ = [
     "ascend",
     "climb",
     "quick_ensemble",
+    "refuse_unfit",
     "undisturbed",
     "worst_case",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.attacks import losses
-from paredown.attacks.base import AbstractAttack, Loss, Norm, climb, full
+from paredown.attacks.base import AbstractAttack, Norm, climb, full
 from paredown.errors import MethodError
 
 RHO = 0.75
@@ -61,17 +61,14 @@ class Apgd(AbstractAttack):
                 ranked = full(network(x)).scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True)
             aims = list(range(min(self.targets, ranked.shape[1] - 1)))
         for aim in aims:
+            target = None if aim is None else ranked[:, aim]
             for _ in range(self.restarts):
                 # Only those that nothing has fooled yet go on.
                 rows = torch.nonzero(right)[:, 0]
                 if not len(rows):
                     return answer
-                labels = y[rows]
-                if aim is not None:
-                    loss: Loss = partial(losses.targeted_dlr, y=labels, target=ranked[rows, aim])
-                else:
-                    loss = partial(losses.dlr if self.loss == "dlr" else losses.cross_entropy, y=labels)
-                fooled, moved, highest = self._run(network, x[rows], labels, loss, generator)
+                aimed = None if target is None else target[rows]
+                fooled, moved, highest = self._run(network, x[rows], y[rows], aimed, generator)
                 better = (highest > height[rows]) | fooled
                 answer[rows[better]], height[rows[better]] = moved[better], highest[better]
                 right[rows[fooled]] = False
@@ -79,43 +76,94 @@ class Apgd(AbstractAttack):
             answer[right] = x[right]
         return answer
 
+    def _climb(self, network: nn.Module, now: Tensor, y: Tensor, target: Tensor | None) -> tuple[Tensor, ...]:
+        if target is not None:
+            return climb(network, now, partial(losses.targeted_dlr, y=y, target=target))
+        return climb(network, now, partial(losses.dlr if self.loss == "dlr" else losses.cross_entropy, y=y))
+
     def _run(
-        self, network: nn.Module, x: Tensor, y: Tensor, loss: Loss, generator: torch.Generator
+        self, network: nn.Module, x: Tensor, y: Tensor, target: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gives which were fooled, their images (for the others those of the highest loss), and the highest loss."""
+        """Gives which were fooled, their images (for the others those of the highest loss), and the highest loss.
+
+        An example that is fooled is left out of the steps that follow.
+        """
         ball, shape = self.ball, (-1, *[1] * (x.dim() - 1))
         now = ball.project(x + ball.eps * _outward(x, self.norm, generator), x)
-        before = now.clone()
-        gradient, value, logits = climb(network, now, loss)
-        best, best_gradient, highest = now.clone(), gradient.clone(), value.clone()
-        fooled = logits.argmax(dim=1) != y
-        answer = now.clone()
-        step = torch.full((len(x),), 2 * ball.eps, device=x.device, dtype=x.dtype)
-        rises = torch.zeros(len(x), device=x.device)
+        gradient, value, logits = self._climb(network, now, y, target)
+        fooled, answer, peak = logits.argmax(dim=1) != y, now.clone(), value.clone()
+        going = _Going(
+            rows=torch.arange(len(x), device=x.device),
+            x=x,
+            y=y,
+            target=y if target is None else target,  # without an aim it is not looked at
+            now=now,
+            before=now,
+            gradient=gradient,
+            value=value,
+            best=now.clone(),
+            best_gradient=gradient.clone(),
+            highest=value.clone(),
+            highest_at_check=value.clone(),
+            step=torch.full((len(x),), 2 * ball.eps, device=x.device, dtype=x.dtype),
+            rises=torch.zeros(len(x), device=x.device),
+            halved=torch.zeros(len(x), dtype=torch.bool, device=x.device),
+        )
+        going.keep(~fooled)
         period, since, least, shrink = first_periods(self.steps)
-        highest_at_check, halved = highest.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for number in range(self.steps):
-            ahead = ball.project(now + step.view(shape) * ball.direction(gradient), x)
+            if not len(going.rows):
+                break
+            ahead = ball.project(going.now + going.step.view(shape) * ball.direction(going.gradient), going.x)
             share = 0.75 if number else 1.0
-            moved = ball.project(now + share * (ahead - now) + (1 - share) * (now - before), x)
-            before, now, last = now, moved, value
-            gradient, value, logits = climb(network, now, loss)
-            wrong = logits.argmax(dim=1) != y
-            answer[wrong & ~fooled] = now[wrong & ~fooled]
-            fooled |= wrong
-            rises += value > last
-            better = value > highest
-            best[better], best_gradient[better], highest[better] = now[better], gradient[better], value[better]
+            moved = going.now + share * (ahead - going.now) + (1 - share) * (going.now - going.before)
+            going.before, going.now, last = going.now, ball.project(moved, going.x), going.value
+            aimed = None if target is None else going.target
+            going.gradient, going.value, logits = self._climb(network, going.now, going.y, aimed)
+            going.rises += going.value > last
+            better = going.value > going.highest
+            going.best[better], going.best_gradient[better] = going.now[better], going.gradient[better]
+            going.highest = torch.where(better, going.value, going.highest)
+            peak[going.rows] = going.highest
+            wrong = logits.argmax(dim=1) != going.y
+            answer[going.rows[wrong]], fooled[going.rows[wrong]] = going.now[wrong], True
+            if wrong.any():
+                going.keep(~wrong)
             since += 1
             if since == period:
-                stalled = (rises <= RHO * period) | (~halved & (highest_at_check >= highest))
-                step[stalled] /= 2
-                now[stalled], gradient[stalled] = best[stalled], best_gradient[stalled]
-                halved, highest_at_check = stalled, highest.clone()
+                stalled = (going.rises <= RHO * period) | (~going.halved & (going.highest_at_check >= going.highest))
+                going.step[stalled] /= 2
+                going.now[stalled], going.gradient[stalled] = going.best[stalled], going.best_gradient[stalled]
+                going.halved, going.highest_at_check = stalled, going.highest.clone()
                 since, period = 0, max(period - shrink, least)
-                rises.zero_()
-        answer[~fooled] = best[~fooled]
-        return fooled, answer, highest
+                going.rises.zero_()
+        answer[going.rows] = going.best
+        return fooled, answer, peak
+
+
+@dataclass(eq=False)
+class _Going:
+    """The examples that nothing has fooled yet, in the middle of a run; the first axis of each field is theirs."""
+
+    rows: Tensor
+    x: Tensor
+    y: Tensor
+    target: Tensor
+    now: Tensor
+    before: Tensor
+    gradient: Tensor
+    value: Tensor
+    best: Tensor
+    best_gradient: Tensor
+    highest: Tensor
+    highest_at_check: Tensor
+    step: Tensor
+    rises: Tensor
+    halved: Tensor
+
+    def keep(self, which: Tensor) -> None:
+        for name, value in list(vars(self).items()):
+            setattr(self, name, value[which])
 
 
 def first_periods(steps: int) -> tuple[int, int, int, int]:

@@ -46,10 +46,14 @@ class Ball:
         than if what the box cuts off were lost.
         """
         if self.norm == "linf":
-            change = (moved - x).clamp(-self.eps, self.eps)
-            return (x + change).clamp(0.0, 1.0)
-        change = moved.clamp(0.0, 1.0) - x
-        return x + change * (self.eps / lengths(change).clamp_min(TINY)).clamp_max(1.0)
+            return (x + self.shorten(moved - x)).clamp(0.0, 1.0)
+        return x + self.shorten(moved.clamp(0.0, 1.0) - x)
+
+    def shorten(self, change: Tensor) -> Tensor:
+        """Gives the nearest change that the radius allows."""
+        if self.norm == "linf":
+            return change.clamp(-self.eps, self.eps)
+        return change * (self.eps / lengths(change).clamp_min(TINY)).clamp_max(1.0)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Gives the steepest direction of length one in this norm; zero where the gradient is."""
@@ -120,6 +124,18 @@ class AbstractAttack(Method):
                 f"Radii in grey levels are divided by 255: write {self.eps:g}/255."
             )
 
+    def refuse_wide(self, shape: tuple[int, ...]) -> None:
+        """Refuses a radius that holds every image of a shape, as one in grey levels does.
+
+        Raises:
+            MethodError: no two images are so far apart.
+        """
+        if self.norm == "l2" and self.eps is not None and self.eps > math.sqrt(math.prod(shape)):
+            raise MethodError(
+                f"{type(self).__name__}(eps={self.eps:g}): no two images of this size are so far apart in L2. "
+                f"Radii in grey levels are divided by 255: write {self.eps:g}/255."
+            )
+
     def __call__(self, network: nn.Module, x: Tensor, y: Tensor, *, seed: int = 0) -> Tensor:
         """Gives adversarial images, inside the ball and the box, without gradient.
 
@@ -138,11 +154,7 @@ class AbstractAttack(Method):
                 f"{name}: images lie from {float(x.min()):g} to {float(x.max()):g}, and they must lie in [0, 1]. "
                 "Leave normalisation to the network's first layer."
             )
-        if self.norm == "l2" and self.eps is not None and len(x) and self.eps > math.sqrt(x[0].numel()):
-            raise MethodError(
-                f"{name}(eps={self.eps:g}): no two images of this size are so far apart in L2. "
-                f"Radii in grey levels are divided by 255: write {self.eps:g}/255."
-            )
+        self.refuse_wide(x.shape[1:])
         if not len(x) or self.eps == 0:
             return x.clone()
         generator = torch.Generator(x.device).manual_seed(seed)
@@ -185,6 +197,43 @@ def climb(network: nn.Module, x: Tensor, loss: Loss) -> tuple[Tensor, Tensor, Te
         losses = loss(full(logits))
         (gradient,) = torch.autograd.grad(losses.sum(), x)
     return gradient, losses.detach(), logits.detach()
+
+
+def refuse_unfit(network: nn.Module, x: Tensor, owner: str) -> None:
+    """Refuses a network that no attack can climb, so that what attacks find would mean nothing.
+
+    Args:
+        network: left as it was; it is looked at in evaluation mode.
+        x: some images that it takes.
+        owner: the beginning of the message.
+
+    Raises:
+        MethodError: it gives what is not finite, gives probabilities, or gives other logits each time.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.no_grad():
+            logits, again = full(network(x)), full(network(x))
+    finally:
+        for module, training in modes:
+            module.training = training
+    if not torch.isfinite(logits).all():
+        raise MethodError(
+            f"{owner}: the network gives logits that are not finite, so it has no accuracy. "
+            "Its training diverged: look at the loss, and lower the learning rate."
+        )
+    whole = (logits.sum(dim=1) - 1).abs().max() < 1e-3
+    if whole and logits.min() >= 0 and logits.max() <= 1:
+        raise MethodError(
+            f"{owner}: what the network gives lies in [0, 1] and sums to 1, so it gives probabilities, and where "
+            "they are near 1 an attack finds no gradient. Leave out the softmax: attacks need logits."
+        )
+    if (logits - again).abs().max() > 1e-3 * logits.abs().max():
+        raise MethodError(
+            f"{owner}: the network gives other logits for the same images, so something in it is drawn by chance "
+            "(dropout that stays on?), and an attack climbs noise. Turn it off in inference mode."
+        )
 
 
 def full(logits: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
 from paredown.data.dataset import AbstractDataset, AbstractImages, ImageDataset, LearnableDataset
+from paredown.data.generated import write_generated
 from paredown.data.loader import AbstractInputs, OnDevice, batches, epoch_order, unit
-from paredown.data.pool import pooled
+from paredown.data.pool import ImagePool, parted, pooled
 from paredown.data.sentences import SentenceDataset
 from paredown.data.source import AbstractSource, find_source, open_data
 from paredown.data.squares import Square
@@ -18,6 +19,7 @@ __all__ = [
     "AbstractSource",
     "Augmentation",
     "ImageDataset",
+    "ImagePool",
     "LabelNoise",
     "LearnableDataset",
     "OnDevice",
@@ -29,6 +31,8 @@ __all__ = [
     "epoch_order",
     "find_source",
     "open_data",
+    "parted",
     "pooled",
     "unit",
+    "write_generated",
 ]

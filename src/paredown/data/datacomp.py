@@ -17,7 +17,8 @@ import numpy as np
 from paredown import rng
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.artifacts.uids import NATIVE, ranked, repeated, same, to_hex
-from paredown.data.dataset import AbstractDataset, fingerprint
+from paredown.data.dataset import AbstractDataset
+from paredown.data.fingerprint import fingerprint
 from paredown.data.metadata import UID, FileShard, MemoryShard, find_shards, in_order, look
 from paredown.data.source import AbstractSource
 from paredown.errors import DataError, MethodError, did_you_mean

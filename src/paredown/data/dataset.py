@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
+from paredown.data.fingerprint import fingerprint
 from paredown.errors import DataError, MethodError
 
 PLAIN = Augmentation()
@@ -143,9 +142,51 @@ class AbstractImages(LearnableDataset):
         return f"{self.name}: {len(self)} images {height}×{width}×{channels}, {len(self.classes)} classes{noise}"
 
 
+class AbstractDecoded(AbstractImages):
+    """Labelled images whose pixels lie in arrays, in memory or mapped into it."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        """The images in their order, in one array or several: uint8 (N, H, W, C)."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        _, height, width, channels = self.blocks[0].shape
+        return channels, height, width
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        blocks = self.blocks
+        if len(blocks) == 1:
+            return blocks[0][positions]
+        chosen = np.empty((len(positions), *blocks[0].shape[1:]), np.uint8)
+        for number, where, inside in dealt(positions, [len(block) for block in blocks]):
+            chosen[where] = blocks[number][inside]
+        return chosen
+
+
+def dealt(positions: np.ndarray, sizes: Sequence[int]) -> list[tuple[int, np.ndarray, np.ndarray]]:
+    """Gives which of some positions lie in each of several consecutive blocks.
+
+    Args:
+        positions: in any order, int64 (B,).
+        sizes: of the blocks.
+
+    Returns:
+        For each block that holds any: its number, where in `positions` those stand, and their positions inside it.
+    """
+    starts = np.cumsum([0, *sizes])
+    owners = np.searchsorted(starts, positions, side="right") - 1
+    found = []
+    for number in np.unique(owners).tolist():
+        where = np.flatnonzero(owners == number)
+        found.append((number, where, positions[where] - starts[number]))
+    return found
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageDataset(AbstractImages):
-    """Labelled images, all of one size, in memory.
+class ImageDataset(AbstractDecoded):
+    """Labelled images, all of one size, in one array.
 
     Args:
         name: source and split, such as `digits:train`.
@@ -224,13 +265,8 @@ class ImageDataset(AbstractImages):
         return cls(name, images, labels, tuple(classes), ExampleIds.of_pool(pool), mean, std, augmentation)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        _, height, width, channels = self.images.shape
-        return channels, height, width
-
-    def read(self, positions: np.ndarray) -> np.ndarray:
-        return self.images[positions]
+    def blocks(self) -> tuple[np.ndarray, ...]:
+        return (self.images,)
 
 
 def refuse_labels_out_of_range(name: str, labels: np.ndarray, count: int) -> None:
@@ -241,31 +277,6 @@ def refuse_labels_out_of_range(name: str, labels: np.ndarray, count: int) -> Non
             f"{name}: label {labels[row]} of row {row} is out of range, because there are {count} classes "
             f"(0 to {count - 1}). Correct that label or name all classes."
         )
-
-
-def fingerprint(reader: str, split: str, parts: Iterable[np.ndarray | bytes | str | Path]) -> str:
-    """Gives the sha256 (hex) of what is stored: the reader, the split, then each part with its length.
-
-    Args:
-        reader: the format, so that equal bytes read in two ways are two pools.
-        split: which part of the source.
-        parts: arrays (dtype, shape and bytes), text, bytes, or files (read in blocks), in a fixed order.
-    """
-    digest = hashlib.sha256(f"{reader}\n{split}\n".encode())
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype.str}{part.shape}\n".encode())
-            digest.update(np.ascontiguousarray(part).data)
-        elif isinstance(part, Path):
-            digest.update(f"{part.stat().st_size}\n".encode())
-            with part.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        else:
-            stored = part.encode() if isinstance(part, str) else part
-            digest.update(f"{len(stored)}\n".encode())
-            digest.update(stored)
-    return digest.hexdigest()
 
 
 def pixel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from paredown import rng
 from paredown.data.augment import Augmentation
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import AbstractDecoded, dealt
 
 WHOLE = slice(None)
 GPU_SHARE = 0.5  # of the free memory of a GPU that images may take; larger data stay in host memory
@@ -83,25 +83,37 @@ class OnDevice(AbstractInputs):
     """Images and labels of a data set where the network is, batch by batch.
 
     The images are copied to the device once, as uint8, when they take at most half of its free memory; otherwise they
-    stay in host memory and each batch is copied.
+    stay in host memory and each batch is copied. Of a pool this holds for each block of its own.
 
     Args:
         dataset: what to read.
         device: where batches are wanted.
     """
 
-    def __init__(self, dataset: ImageDataset, device: str | torch.device) -> None:
+    def __init__(self, dataset: AbstractDecoded, device: str | torch.device) -> None:
         self.device = torch.device(device)
-        images = torch.from_numpy(dataset.images)
-        fits = self.device.type != "cuda" or images.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]
-        self._images = images.to(self.device) if fits else images
+        self._blocks = [self._placed(torch.from_numpy(block)) for block in dataset.blocks]
         self._labels = torch.from_numpy(dataset.labels).to(self.device)
+
+    def _placed(self, images: Tensor) -> Tensor:
+        fits = self.device.type != "cuda" or images.nbytes <= GPU_SHARE * torch.cuda.mem_get_info(self.device)[0]
+        return images.to(self.device) if fits else images
 
     def raw(self, positions: np.ndarray) -> Tensor:
         """Gives the images as uint8 (B, C, H, W), a channels_last view: what augmentation takes."""
-        index = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))
-        chosen = self._images.index_select(0, index.to(self._images.device, non_blocking=True))
-        return chosen.to(self.device).permute(0, 3, 1, 2)
+        wanted = np.asarray(positions, dtype=np.int64)
+        if len(self._blocks) == 1:
+            return self._rows(self._blocks[0], wanted).permute(0, 3, 1, 2)
+        shares = dealt(wanted, [len(block) for block in self._blocks])
+        chosen = torch.cat([self._rows(self._blocks[number], inside) for number, _, inside in shares])
+        came = np.concatenate([where for _, where, _ in shares])
+        if (came[1:] < came[:-1]).any():
+            chosen = self._rows(chosen, np.argsort(came))
+        return chosen.permute(0, 3, 1, 2)
+
+    def _rows(self, images: Tensor, positions: np.ndarray) -> Tensor:
+        index = torch.from_numpy(np.ascontiguousarray(positions)).to(images.device, non_blocking=True)
+        return images.index_select(0, index).to(self.device)
 
     def labels(self, positions: np.ndarray) -> Tensor:
         index = torch.from_numpy(np.ascontiguousarray(positions, dtype=np.int64))

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from paredown.artifacts.ids import ExampleIds, Pool
-from paredown.data.dataset import LearnableDataset, fingerprint, refuse_labels_out_of_range
+from paredown.data.dataset import LearnableDataset, refuse_labels_out_of_range
+from paredown.data.fingerprint import fingerprint
 from paredown.errors import DataError
 
 

@@ -13,7 +13,8 @@ from paredown import catalog, rng
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset, fingerprint, pixel_statistics
+from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset, pixel_statistics
+from paredown.data.fingerprint import Stretch, fingerprint
 from paredown.data.metadata import is_pool
 from paredown.data.pool import pooled
 from paredown.data.tables import SUFFIXES, holds_text
@@ -49,6 +50,10 @@ class AbstractSource(Method):
     @abstractmethod
     def read(self, workers: int) -> AbstractDataset:
         """Reads the asked split with its clean labels."""
+
+    def unlabelled(self, workers: int) -> AbstractDataset:
+        """Gives the examples for someone who labels them anew; a source whose files may lack labels writes its own."""
+        return self.load(workers=workers)
 
     def load(self, *, workers: int = 0) -> AbstractDataset:
         """Gives the examples of the asked split, with label noise where it was asked for.
@@ -93,7 +98,7 @@ class AbstractSource(Method):
         classes: Sequence[str],
         *,
         reader: str,
-        parts: Iterable[np.ndarray | bytes | str | Path],
+        parts: Iterable[np.ndarray | Stretch | bytes | str | Path],
         stem: str = "",
         part: str = "",
         held_out: bool = False,
@@ -134,7 +139,7 @@ class AbstractSource(Method):
         count: int,
         *,
         reader: str,
-        parts: Iterable[np.ndarray | bytes | str | Path],
+        parts: Iterable[np.ndarray | Stretch | bytes | str | Path],
         stem: str,
         part: str,
         held_out: bool,

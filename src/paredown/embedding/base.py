@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from paredown.artifacts.base import digest_of
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.artifacts.embeddings import EmbeddingMatrix, Metric
 from paredown.artifacts.ids import ExampleIds
@@ -61,6 +62,13 @@ def assemble(
     if folder is not None:
         matrix.seal(folder)
     return matrix
+
+
+def made_by(encoder: AbstractEncoder, checkpoint: Checkpoint | None = None) -> str:
+    """Gives an encoder's name and eight digits that tell its settings and weights: vectors compare where both agree."""
+    settings = {name: value for name, value in encoder.identity().items() if name != "dtype"}
+    weights = None if checkpoint is None else checkpoint.digest()
+    return f"{encoder.name} {digest_of('encoder', 1, {'settings': settings, 'checkpoint': weights}, ())[:8]}"
 
 
 class AbstractEncoder(Method):

@@ -17,7 +17,7 @@ from paredown.artifacts.embeddings import EmbeddingMatrix
 from paredown.data.dataset import AbstractDataset, LearnableDataset
 from paredown.data.device import choose
 from paredown.data.loader import runs
-from paredown.embedding.base import AbstractEncoder, assemble
+from paredown.embedding.base import AbstractEncoder, assemble, made_by
 from paredown.errors import MethodError
 from paredown.models.build import form_of, inputs, load
 from paredown.models.taps import features, last_linear
@@ -96,7 +96,7 @@ class LastLayerGradient(AbstractEncoder):
             produce,
             metric="euclidean",
             normalised=False,
-            encoder=self.name,
+            encoder=made_by(self, checkpoint),
             factors=(layer.out_features, layer.in_features + bias),
             runtime=runtime,
             folder=folder,

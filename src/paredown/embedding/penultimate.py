@@ -15,7 +15,7 @@ from paredown.artifacts.embeddings import EmbeddingMatrix
 from paredown.data.dataset import AbstractDataset, LearnableDataset
 from paredown.data.device import choose
 from paredown.data.loader import runs
-from paredown.embedding.base import AbstractEncoder, assemble
+from paredown.embedding.base import AbstractEncoder, assemble, made_by
 from paredown.errors import MethodError
 from paredown.models.build import form_of, inputs, load
 from paredown.models.taps import features
@@ -65,7 +65,7 @@ class Penultimate(AbstractEncoder):
             produce,
             metric=self.metric,
             normalised=self.metric == "cosine",
-            encoder=self.name,
+            encoder=made_by(self, checkpoint),
             runtime=runtime,
             folder=folder,
         )

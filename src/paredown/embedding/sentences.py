@@ -19,7 +19,7 @@ from paredown.data.dataset import AbstractDataset
 from paredown.data.device import choose
 from paredown.data.loader import runs
 from paredown.data.sentences import SentenceDataset
-from paredown.embedding.base import AbstractEncoder, assemble
+from paredown.embedding.base import AbstractEncoder, assemble, made_by
 from paredown.errors import MethodError
 from paredown.models.published import arguments, content_of, folder_of, from_library, tokenizer_of
 from paredown.models.tokens import Tokens
@@ -102,9 +102,8 @@ class SentenceEncoder(AbstractEncoder):
                     vectors[rows] = made.cpu().numpy()
                 yield vectors
 
-        return assemble(
-            data.ids, produce, metric="cosine", normalised=True, encoder=self.name, runtime=runtime, folder=folder
-        )
+        how: dict[str, Any] = {"metric": "cosine", "normalised": True, "encoder": made_by(self)}
+        return assemble(data.ids, produce, **how, runtime=runtime, folder=folder)
 
 
 def _pooling(owner: str, folder: Path | None) -> Pooling:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +16,10 @@ from paredown.models.resnet import ResNet
 from paredown.models.torchvision_names import resnet_of
 
 SMALLEST = 1e-6  # below which maps are cut off before they are raised to a power
+BLOCK = re.compile(r"blocks\.(\d)\.(?:block\d+-)?(\d+)\.(?:convolutional_block\.)?(.+)")
+"""A part of Classy Vision's trunk: stage, block, and what it is inside."""
+CLASSY = {"initial_block._module.0": "conv1", "initial_block._module.1": "bn1", "embeddings.1": "fc"}
+INNER = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3"}
 
 
 def generalised_mean(maps: Tensor, power: float) -> Tensor:
@@ -46,7 +52,8 @@ class Sscd(AbstractVisionEncoder):
     batches; 512 numbers an image.
 
     Args:
-        weights: the file that ends in `.torchvision.pt`, or the same as safetensors.
+        weights: the file that ends in `.torchvision.pt`, `.torchscript.pt` or `.classy.pt`, or the same numbers as
+            safetensors.
         size: side of the square.
         power: p of the generalised mean.
         normalise: divide each vector by its length.
@@ -67,12 +74,20 @@ class Sscd(AbstractVisionEncoder):
 
     def tower(self) -> Tower:
         weights = read_weights(self.weights, self.where)
-        trunk = {name.removeprefix("backbone."): value for name, value in weights.items()}
-        if any(name.startswith("embeddings.") for name in weights):
-            raise DataError(
-                f"{self.where}: the weights have Classy Vision's names. Give the file whose name ends in "
-                ".torchvision.pt, which holds the same numbers."
-            )
+        trunk = in_torchvisions_names({name.removeprefix("backbone."): value for name, value in weights.items()})
         if "fc.weight" not in trunk:
             raise DataError(f"{self.where}: the weights have no last layer 'fc', which makes the descriptor.")
         return Tower(Descriptor(resnet_of(trunk, self.where), self.power), Square(self.size, None))
+
+
+def in_torchvisions_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the weights of a trunk under torchvision's names; those that have them, or others still, keep theirs."""
+    deep = any(".convolutional_block.6." in name for name in weights)
+    named = {}
+    for name, value in weights.items():
+        part, _, kind = name.rpartition(".")
+        if hit := BLOCK.fullmatch(part):
+            inner = ("bn3" if deep else "bn2") if hit[3] == "bn" else INNER.get(hit[3], hit[3])
+            part = f"layer{int(hit[1]) + 1}.{hit[2]}.{inner}"
+        named[f"{CLASSY.get(part, part)}.{kind}"] = value
+    return named

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,13 +17,14 @@ from torch.nn import functional
 
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.artifacts.embeddings import EmbeddingMatrix
-from paredown.data.dataset import AbstractDataset, AbstractImages, ImageDataset
+from paredown.data.dataset import AbstractDataset, AbstractDecoded, AbstractImages
 from paredown.data.device import choose
 from paredown.data.loader import OnDevice, runs, unit
 from paredown.data.squares import Square
 from paredown.data.stored_images import IMAGENET_STATISTICS, StoredImages
 from paredown.data.streaming import Streamed
-from paredown.embedding.base import AbstractEncoder, assemble
+from paredown.embedding.base import AbstractEncoder, assemble, made_by
+from paredown.embedding.torchscript import is_torchscript, tensors_of
 from paredown.errors import DataError, MethodError
 from paredown.models.torchvision_names import resnet_of
 from paredown.runtime import Runtime
@@ -54,8 +54,8 @@ class AbstractVisionEncoder(AbstractEncoder):
     """Makes one vector of each image by a network whose weights lie in a file: write `tower`.
 
     The content of the file, not its path, is part of the encoder's identity. Nothing is downloaded, and nothing in the
-    file is run: safetensors, or a torch file that holds tensors only. Images in memory are brought to size on the
-    device, those that stay encoded as they are decoded.
+    file is run: safetensors, a torch file that holds tensors only, or the tensors of a TorchScript file. Images in
+    memory are brought to size on the device, those that stay encoded as they are decoded.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"data"})
@@ -105,7 +105,7 @@ class AbstractVisionEncoder(AbstractEncoder):
             produce,
             metric="cosine" if self.normalise else "euclidean",
             normalised=self.normalise,
-            encoder=self.name,
+            encoder=made_by(self),
             runtime=runtime,
             folder=folder,
         )
@@ -158,7 +158,7 @@ def squares(
     """
     if isinstance(data, StoredImages):
         yield from (x for x, _ in Streamed(data.at(square), device, workers).batches(parts))
-    elif isinstance(data, ImageDataset):
+    elif isinstance(data, AbstractDecoded):
         there = OnDevice(data, device)
         yield from (brought(unit(there.raw(part)), square) for part in parts)
     else:
@@ -210,11 +210,12 @@ def read_weights(path: str, where: str) -> dict[str, Tensor]:
     """Gives the tensors of a file by name; nothing in it is run.
 
     Args:
-        path: safetensors, a torch file of tensors (alone, or under `state_dict`), or a folder with one of these.
+        path: safetensors, a torch file of tensors (alone, or under `state_dict`), TorchScript, whose program is left
+            alone, or a folder with one of these.
         where: the beginning of a message.
 
     Raises:
-        DataError: there is no file, or it is TorchScript, holds code, or is damaged.
+        DataError: there is no file, or it holds more than tensors, or is damaged.
     """
     file = weights_file(path, where)
     if file.suffix == ".safetensors":
@@ -225,13 +226,8 @@ def read_weights(path: str, where: str) -> dict[str, Tensor]:
             return load_file(file)
         except (SafetensorError, OSError) as error:
             raise DataError(f"{where}: {file.name} is damaged ({error}). Download it again.") from error
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            if any(name.endswith("constants.pkl") for name in archive.namelist()):
-                raise DataError(
-                    f"{where}: {file.name} is TorchScript, a program, and programs from files are not run. Give the "
-                    "weights alone: safetensors, or a torch file of a state dict."
-                )
+    if is_torchscript(file):
+        return tensors_of(file, where)
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle can end in any of a dozen ways

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.catalog import find
-from paredown.data.dataset import AbstractImages, ImageDataset, LearnableDataset
+from paredown.data.dataset import AbstractDecoded, AbstractImages, LearnableDataset
 from paredown.data.loader import AbstractInputs, OnDevice
 from paredown.data.stored_images import StoredImages
 from paredown.data.streaming import Streamed
@@ -197,7 +197,7 @@ def on_device(data: LearnableDataset, device: torch.device, workers: int) -> Abs
     """
     if isinstance(data, StoredImages):
         return Streamed(data, device, workers)
-    if not isinstance(data, ImageDataset):
+    if not isinstance(data, AbstractDecoded):
         raise MethodError(f"The network takes images, and {data.name} has {data.noun}. Use a model for {data.noun}.")
     return OnDevice(data, device)
 

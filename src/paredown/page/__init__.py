@@ -12,7 +12,7 @@ from paredown.page.findings import (
     Suspects,
 )
 from paredown.page.render import write_page
-from paredown.page.wording import headline, verdict
+from paredown.page.wording import headline, under_attack, verdict
 
 __all__ = [
     "DataMap",
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Suspects",
     "headline",
+    "under_attack",
     "verdict",
     "write_page",
 ]

@@ -76,7 +76,7 @@ class Plane:
         return self.left + variability / self.x_max * self.width, self.top + (1 - confidence) * self.height
 
 
-def accuracies(findings: Findings) -> Drawn:
+def accuracies(findings: Findings, *, of: str = "test accuracy") -> Drawn:
     """Every arm's accuracy at the main fraction: seeds as small marks, their mean as a large one with its spread."""
     fraction = findings.main.fraction
     arms = [arm for arm in findings.arms if findings.of(arm, fraction)]
@@ -95,13 +95,13 @@ def accuracies(findings: Findings) -> Drawn:
         axes.set_ylim(len(arms) - 0.5, -0.5)
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.08)
-        axes.set_xlabel("test accuracy, %")
+        axes.set_xlabel(f"{of}, %")
         return axes.figure  # type: ignore[return-value]
 
-    return _drawn("accuracies", draw)
+    return _drawn(f"{of.replace(' ', '-')}-accuracies", draw)
 
 
-def curve(findings: Findings) -> Drawn:
+def curve(findings: Findings, *, of: str = "test accuracy") -> Drawn:
     """Accuracy over the kept fraction, one line an arm; all of the data as the line to reach."""
     fractions = sorted(
         {kept.fraction for kept in findings.kept} | {o.fraction for o in findings.outcomes if o.arm != FULL}
@@ -139,11 +139,11 @@ def curve(findings: Findings) -> Drawn:
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("examples kept, %")
-        axes.set_title("test accuracy, %", loc="left", fontsize=10, color=SOFT, pad=6 + 72 * room)
+        axes.set_title(f"{of}, %", loc="left", fontsize=10, color=SOFT, pad=6 + 72 * room)
         axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=columns, fontsize=9, borderpad=0.2)
         return axes.figure  # type: ignore[return-value]
 
-    return _drawn("curve", draw)
+    return _drawn(f"{of.replace(' ', '-')}-curve", draw)
 
 
 def histogram(findings: Findings, scores: np.ndarray) -> tuple[Drawn, bool]:

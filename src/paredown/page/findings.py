@@ -7,7 +7,7 @@ gets the page. Positions count the examples of the data from 0; every array of e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -30,7 +30,8 @@ class Outcome:
         fraction: the share of the examples that it saw; 1 for "full".
         seed: of the training; outcomes with one seed are compared with each other.
         accuracy: share of the test examples that it classifies rightly, in [0, 1].
-        by_class: the same for each class, or nothing.
+        robust: share of them that stay classified rightly under attack, or nothing.
+        by_class: the accuracy for each class, or nothing.
         steps: optimiser steps that it took.
         epochs: passes over the examples that it saw.
         seconds: how long it trained, evaluation not counted.
@@ -40,6 +41,7 @@ class Outcome:
     fraction: float
     seed: int
     accuracy: float
+    robust: float | None = None
     by_class: tuple[float, ...] | None = None
     steps: int | None = None
     epochs: float | None = None
@@ -187,6 +189,8 @@ class Findings:
         noun: what one example is, in the plural.
         test: the name of the data that accuracy is measured on.
         test_size: how many examples it has.
+        threat: what the attack may do ("linf 8/255"), where robust accuracy was measured.
+        attacked: how many test examples were attacked.
         scores: the score of every example, (N,).
         important: which end of the scores the scorer holds important.
         never_learned: which examples no epoch classified rightly, (N,) booleans.
@@ -221,6 +225,8 @@ class Findings:
     noun: str = "images"
     test: str = ""
     test_size: int | None = None
+    threat: str = ""
+    attacked: int | None = None
     scores: np.ndarray | None = None
     important: Literal["high", "low", "none"] = "high"
     never_learned: np.ndarray | None = None
@@ -307,6 +313,13 @@ class Findings:
         """The outcomes of one arm at one fraction, by seed; the fraction of "full" does not matter."""
         found = [o for o in self.outcomes if o.arm == arm and (arm == FULL or abs(o.fraction - fraction) < 1e-9)]
         return tuple(sorted(found, key=lambda outcome: outcome.seed))
+
+    def under_attack(self) -> Findings | None:
+        """The same with robust accuracies in the place of clean ones; nothing where none, or not all, were measured."""
+        if not all(outcome.robust is not None for outcome in self.outcomes):
+            return None
+        moved = [replace(o, accuracy=o.robust, by_class=None) for o in self.outcomes if o.robust is not None]
+        return replace(self, outcomes=tuple(moved), test_size=self.attacked)
 
     def is_kept(self, kept: Kept) -> np.ndarray:
         """Which examples are kept, (N,) booleans."""

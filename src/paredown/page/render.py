@@ -19,6 +19,7 @@ MAP_KEPT = 30
 
 _SECTIONS = (
     ("accuracy", "Accuracy"),
+    ("robustness", "Robust accuracy"),
     ("curve", "How much to keep"),
     ("selections", "What was kept"),
     ("scores", "Scores"),
@@ -69,29 +70,25 @@ def _page(findings: Findings) -> str:
         lstrip_blocks=True,
     )
     rows, columns, left_out = tables.class_rows(findings)
-    seeds, by_seed = tables.seed_rows(findings)
-    accuracy = tables.accuracy_rows(findings)
+    attacked = findings.under_attack()
     context: dict[str, Any] = {
         "title": findings.title or f"{findings.data}, pared down",
         "findings": findings,
         "share": wording.percent(findings.main.fraction, -1),
-        "sections": _SECTIONS,
+        "sections": [section for section in _SECTIONS if attacked is not None or section[0] != "robustness"],
         "missing": {**_MISSING, **findings.why_missing},
         "verdict": wording.verdict(findings),
         "headline": wording.headline(findings),
+        "attacked": None if attacked is None else _accuracies(attacked, "robust accuracy"),
+        "under_attack": wording.under_attack(findings),
         "caution": wording.caution(findings),
         "others": wording.also(findings),
         "facts": tables.facts(findings),
-        "accuracy": accuracy,
-        "has_steps": any(row.steps for row in accuracy),
-        "has_epochs": any(row.epochs for row in accuracy),
-        "pairs": tables.pair_rows(findings),
-        "seeds": seeds,
-        "by_seed": by_seed,
-        "sampling": tables.sampling_words(findings),
-        "accuracy_figure": figures.accuracies(findings),
-        "accuracy_alt": tables.accuracy_alt(findings),
+        "accuracy": _accuracies(findings, "test accuracy"),
         "curve": figures.curve(findings) if len(findings.fractions) > 1 else None,
+        "attacked_curve": None
+        if attacked is None or len(findings.fractions) < 2
+        else figures.curve(attacked, of="robust accuracy"),
         "colour": _colours(findings),
         "kept_words": wording.kept_words(findings),
         "headings": measures.headings(findings),
@@ -112,6 +109,24 @@ def _page(findings: Findings) -> str:
         "balance": cost.balance(findings),
     }
     return environment.get_template("page.html.jinja").render(context)
+
+
+def _accuracies(findings: Findings, of: str) -> dict[str, Any]:
+    """The figure and the tables of one kind of accuracy."""
+    seeds, by_seed = tables.seed_rows(findings)
+    rows = tables.accuracy_rows(findings)
+    return {
+        "of": of,
+        "rows": rows,
+        "has_steps": any(row.steps for row in rows),
+        "has_epochs": any(row.epochs for row in rows),
+        "pairs": tables.pair_rows(findings),
+        "seeds": seeds,
+        "by_seed": by_seed,
+        "sampling": tables.sampling_words(findings),
+        "figure": figures.accuracies(findings, of=of),
+        "alt": tables.accuracy_alt(findings, of=of),
+    }
 
 
 def _colours(findings: Findings) -> dict[str, str]:

@@ -268,7 +268,7 @@ def _groups(findings: Findings) -> list[tuple[Arm, float, tuple[Outcome, ...]]]:
     return [group for group in groups if group[2]]
 
 
-def accuracy_alt(findings: Findings) -> str:
+def accuracy_alt(findings: Findings, *, of: str = "test accuracy") -> str:
     """The accuracy figure in words, for who cannot see it."""
     fraction = findings.main.fraction
     parts = [
@@ -276,4 +276,4 @@ def accuracy_alt(findings: Findings) -> str:
         for arm in findings.arms
         if (o := findings.of(arm, fraction))
     ]
-    return "Test accuracy with its spread over seeds: " + "; ".join(parts) + "."
+    return f"{of.capitalize()} with its spread over seeds: {'; '.join(parts)}."

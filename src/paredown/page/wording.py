@@ -119,6 +119,16 @@ def verdict(findings: Findings) -> str:
     return f"{opening}{share} of {findings.data}, chosen by {name}, {_judgement(findings, findings.main)}."
 
 
+def under_attack(findings: Findings) -> str:
+    """Gives verdict and numbers for robust accuracy, where that was measured; else nothing."""
+    attacked = findings.under_attack()
+    if attacked is None:
+        return ""
+    said = verdict(attacked)
+    opening = said[0].lower() + said[1:] if said.startswith("On ") or findings.several else said
+    return f"Under attack ({findings.threat}): {opening} {headline(attacked)}"
+
+
 def also(findings: Findings) -> list[str]:
     """Gives what the verdict leaves open: each selector against all of the data, and the other fractions."""
     if not findings.several:

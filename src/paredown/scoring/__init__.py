@@ -21,9 +21,11 @@ from paredown.scoring.dynamics import Aum, Correctness, Forgetting, ForgettingEv
 from paredown.scoring.errors import Confidence, El1n, El2n, Entropy, Loss, MaxMargin, SumMargin
 from paredown.scoring.extrapolation import AbstractExtrapolation, KernelRidge, NearestMean
 from paredown.scoring.gradients import Grand, LastLayerGrand
+from paredown.scoring.graph_network import GraphNetwork
 from paredown.scoring.metadata import AspectRatio, CaptionLength, ImageSize
 from paredown.scoring.plain import InputNorm, Random
 from paredown.scoring.prototypes import Prototypicality
+from paredown.scoring.similarity import NearestSimilarity
 from paredown.scoring.spectrum import Spectral
 from paredown.scoring.windows import Dual, DynamicUncertainty, Tdds
 
@@ -52,6 +54,7 @@ __all__ = [
     "ForgettingEvents",
     "FunctionScorer",
     "Grand",
+    "GraphNetwork",
     "ImageSize",
     "Imported",
     "InputNorm",
@@ -60,6 +63,7 @@ __all__ = [
     "Loss",
     "MaxMargin",
     "NearestMean",
+    "NearestSimilarity",
     "Prototypicality",
     "Random",
     "RecordedMean",

@@ -74,6 +74,10 @@ class AbstractDynamicsScorer(AbstractScorer):
     def quantities(self) -> tuple[str, ...]:
         """Which of `artifacts.QUANTITIES` each epoch must hold."""
 
+    def epochs_of(self, dynamics: TrainingDynamics) -> int:
+        """Gives how many epochs are looked at, from the first on: all, unless a score stops sooner."""
+        return len(dynamics)
+
     @abstractmethod
     def init(self, examples: int) -> Any:
         """Gives the state before the first epoch."""
@@ -213,8 +217,8 @@ def score_dynamics(scorer: AbstractDynamicsScorer, dynamics: TrainingDynamics) -
     if len(dynamics) == 0:
         raise MethodError(f"{name}: the dynamics hold no epoch. Train for at least one.")
     state = scorer.init(len(dynamics.ids))
-    for epoch in dynamics:
-        state = scorer.update(state, epoch)
+    for number in range(scorer.epochs_of(dynamics)):
+        state = scorer.update(state, dynamics[number])
     values = np.asarray(scorer.finish(state), dtype=np.float64)
     if unseen := int(np.isnan(values).sum()):
         raise MethodError(
@@ -278,11 +282,7 @@ def notes_of(scorer: AbstractModelScorer, network: nn.Module, data: LearnableDat
 
 
 def score_data(scorer: AbstractDataScorer, data: AbstractDataset, *, runtime: Runtime, seed: int = 0) -> np.ndarray:
-    """Gives the values of a score that needs no network, for every row of the data.
-
-    Returns:
-        float64, shape (N,), in the order of `data.ids`.
-    """
+    """Gives the values of a score that needs no network, float64, shape (N,), in the order of `data.ids`."""
     values = np.asarray(scorer.of(data, runtime=runtime, seed=seed), dtype=np.float64)
     return _checked(scorer, _one_each(scorer, values, len(data)), data.ids)
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from paredown.artifacts.scores import Direction
 from paredown.artifacts.uids import NATIVE, from_bytes, from_hex, places, ranked, repeated, told
-from paredown.data.dataset import AbstractDataset, AbstractImages, fingerprint
+from paredown.data.dataset import AbstractDataset, AbstractImages
+from paredown.data.fingerprint import fingerprint
 from paredown.errors import ArtifactError, DataError, MethodError, did_you_mean
 from paredown.runtime import Runtime
 from paredown.scoring.base import AbstractDataScorer

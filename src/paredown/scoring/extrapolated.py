@@ -7,7 +7,7 @@ that fails, nothing is predicted.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import numpy as np
 
 from paredown.artifacts import EmbeddingMatrix, ScoreTable
 from paredown.artifacts.shards import BLOCK_BYTES, SHARD_ROWS, Rows, ShardWriter, View, open_shards
+from paredown.data.dataset import LearnableDataset
 from paredown.data.device import choose, limited
-from paredown.errors import MethodError
+from paredown.data.pool import ImagePool
+from paredown.errors import MethodError, PoolMismatch
 from paredown.neighbors.base import refuse_bad_vectors, slices
 from paredown.progress import bar as open_bar
 from paredown.rng import stream
@@ -44,6 +46,7 @@ def extrapolated(
     unknown: EmbeddingMatrix,
     extrapolation: AbstractExtrapolation,
     *,
+    data: LearnableDataset | None = None,
     held_out: float,
     seed: int,
     runtime: Runtime,
@@ -60,6 +63,7 @@ def extrapolated(
         known: vectors of the examples that have scores, pool by pool in the same order.
         unknown: vectors of those whose scores are wanted, by the same encoder.
         extrapolation: how to predict.
+        data: all these examples with their labels: each is then predicted from those of its own class alone.
         held_out: which share of the measured scores is predicted from the rest first, at most `MOST_HELD_OUT`; 0
             leaves that out, and nothing is refused then.
         seed: of what is drawn: who is held out, landmarks.
@@ -70,25 +74,29 @@ def extrapolated(
     Raises:
         MethodError: the vectors do not compare, the scores cannot be learnt from, or predicting the held-out ones was
             no better than chance.
-        PoolMismatch: scores and known are of different pools, or an example that has a score has no vector.
+        PoolMismatch: scores and known are of different pools, an example that has a score has no vector, or the data
+            are others.
     """
     refuse_no_pairs(scores, known)
     for matrix in known:
         refuse_other_vectors(matrix, unknown)
     refuse_unlearnable(scores)
-    reference = Reference.of(scores, known)
+    reference = Reference.of(scores, known, data)
+    wanted = labels_of(data, unknown, "the unknown vectors")
+    refuse_missing_classes(data, reference.labels, wanted)
     for matrix in (*known, unknown):
         refuse_bad_vectors(matrix.vectors, metric=matrix.metric, keys=matrix.ids.keys)
     first = scores[0]
-    task = _Task(reference, first, unknown.metric, extrapolation, seed, runtime)
+    classes = None if data is None else data.classes
+    task = _Task(reference, first, unknown.metric, extrapolation, seed, runtime, classes)
     with limited(runtime.threads):
         found = task.check(held_out) if held_out else None
         predict = task.learn(np.arange(len(reference.rows)))
         if folder is None:
-            values = np.concatenate([part for _, part in task.predicted(predict, unknown.vectors, 0, shard)])
+            values = np.concatenate(list(task.predicted(predict, unknown.vectors, wanted, 0, shard)))
         else:
             writer = ShardWriter(folder / PREDICTED, total=len(unknown.ids), size=shard)
-            for _, part in task.predicted(predict, unknown.vectors, writer.done, shard):
+            for part in task.predicted(predict, unknown.vectors, wanted, writer.done, shard):
                 writer.put(values=part)
             values = open_shards(folder / PREDICTED, ["values"], rows=len(unknown.ids))["values"][:]
     table = ScoreTable(
@@ -107,6 +115,7 @@ def extrapolated(
                 "measured": len(reference.rows),
                 "held_out": None if found is None else found.plain(),
             }
+            | ({} if data is None else {"by_class": True})
         },
     )
     if folder is not None:
@@ -123,15 +132,19 @@ class Reference:
         vectors: of everything known, (M, D): an array, or rows that are read when they are indexed.
         rows: which of them have scores, int64 (N,).
         values: those scores, float64 (N,).
+        labels: the class of each, int64 (N,); all are of one where classes do not count.
     """
 
     vectors: np.ndarray | Rows
     rows: np.ndarray
     values: np.ndarray
+    labels: np.ndarray
 
     @classmethod
-    def of(cls, scores: Sequence[ScoreTable], known: Sequence[EmbeddingMatrix]) -> Reference:
-        """Pairs scores with vectors, pool by pool."""
+    def of(
+        cls, scores: Sequence[ScoreTable], known: Sequence[EmbeddingMatrix], data: LearnableDataset | None
+    ) -> Reference:
+        """Pairs scores with vectors and labels, pool by pool."""
         starts = np.cumsum([0, *(len(matrix.ids) for matrix in known)])
         rows = [
             start + matrix.ids.positions_of(table.ids, "the known vectors", "the scores")
@@ -141,7 +154,9 @@ class Reference:
         if len(known) > 1:
             parts = [matrix.vectors for matrix in known]
             vectors = Rows([inner for part in parts for inner in (part.parts if isinstance(part, Rows) else [part])])
-        return cls(vectors, np.concatenate(rows), np.concatenate([table.values for table in scores]))
+        labels = np.concatenate([labels_of(data, matrix, "the known vectors") for matrix in known])
+        chosen = np.concatenate(rows)
+        return cls(vectors, chosen, np.concatenate([table.values for table in scores]), labels[chosen])
 
     def at(self, chosen: np.ndarray) -> Any:
         """Gives the vectors of some of those with scores; they are read when they are indexed, where they are many."""
@@ -162,12 +177,23 @@ class _Task:
         extrapolation: AbstractExtrapolation,
         seed: int,
         runtime: Runtime,
+        classes: Sequence[str] | None,
     ) -> None:
-        self.reference, self.score, self.metric = reference, score, metric
+        self.reference, self.score, self.metric, self.classes = reference, score, metric, classes
         self.extrapolation, self.seed, self.runtime = extrapolation, seed, runtime
 
-    def learn(self, chosen: np.ndarray) -> Predict:
-        """Learns from some of the measured scores."""
+    def learn(self, chosen: np.ndarray) -> dict[int, Predict]:
+        """Learns from some of the measured scores, class by class."""
+        labels, learnt = self.reference.labels[chosen], {}
+        for label in np.unique(labels).tolist():
+            try:
+                learnt[label] = self._learnt(chosen[labels == label])
+            except MethodError as error:
+                of = "" if self.classes is None else f"Class '{self.classes[label]}' alone: "
+                raise MethodError(f"{of}{error}") from error
+        return learnt
+
+    def _learnt(self, chosen: np.ndarray) -> Predict:
         return self.extrapolation.learn(
             self.reference.at(chosen),
             self.reference.values[chosen],
@@ -190,9 +216,11 @@ class _Task:
             )
         drawn = np.zeros(count, bool)
         drawn[stream(self.seed, "extrapolate", "held-out").permutation(count)[:out]] = True
-        hidden = np.flatnonzero(drawn)
         predict = self.learn(np.flatnonzero(~drawn))
-        values = [part for _, part in self.predicted(predict, self.reference.at(hidden), 0, SHARD_ROWS)]
+        # A class of which nothing is left to learn from says nothing of the others.
+        hidden = np.flatnonzero(drawn & np.isin(self.reference.labels, list(predict)))
+        labels = self.reference.labels[hidden]
+        values = list(self.predicted(predict, self.reference.at(hidden), labels, 0, SHARD_ROWS))
         # Turned so that high is what is kept first; correlations do not change by it.
         turn = -1.0 if self.score.important == "low" else 1.0
         found = quality(turn * np.concatenate(values), turn * self.reference.values[hidden])
@@ -203,8 +231,10 @@ class _Task:
             )
         return found
 
-    def predicted(self, predict: Predict, vectors: Any, done: int, shard: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Gives the first row and the values of consecutive parts, from a row on."""
+    def predicted(
+        self, predict: Mapping[int, Predict], vectors: Any, labels: np.ndarray, done: int, shard: int
+    ) -> Iterator[np.ndarray]:
+        """Gives the values of consecutive parts, from a row on."""
         low, high = self.score.low, self.score.high
         step = max(1, BLOCK_BYTES // max(1, vectors.shape[1] * 4))
         about = f"predicting {self.score.name} by {self.extrapolation.name}"
@@ -214,9 +244,47 @@ class _Task:
                 if whole.start < done:
                     continue
                 for part in slices(whole.stop - whole.start, step):
-                    start, stop = whole.start + part.start, whole.start + part.stop
-                    yield start, np.clip(predict(np.asarray(vectors[start:stop])), low, high)
-                    bar.move(stop)
+                    rows = slice(whole.start + part.start, whole.start + part.stop)
+                    yield np.clip(asked(predict, np.asarray(vectors[rows]), labels[rows]), low, high)
+                    bar.move(rows.stop)
+
+
+def asked(predict: Mapping[int, Predict], vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Gives what the class of each vector predicts for it, float64 (Q,)."""
+    if len(predict) == 1:
+        return next(iter(predict.values()))(vectors)
+    found = np.empty(len(vectors))
+    for label in np.unique(labels).tolist():
+        mine = labels == label
+        found[mine] = predict[label](vectors[mine])
+    return found
+
+
+def labels_of(data: LearnableDataset | None, matrix: EmbeddingMatrix, what: str) -> np.ndarray:
+    """Gives the class of each example of some vectors, int64 (N,); one class for all where there are no data.
+
+    Raises:
+        PoolMismatch: neither the data nor a member of a pool holds them.
+    """
+    if data is None:
+        return np.zeros(len(matrix.ids), np.int64)
+    for part in (data, *(data.members if isinstance(data, ImagePool) else ())):
+        if part.ids.pool.fingerprint == matrix.ids.pool.fingerprint:
+            return part.labels[part.ids.positions_of(matrix.ids, "the data", what)]
+    raise PoolMismatch(
+        f"extrapolate: {what} index {matrix.ids.pool}, and the data {data.ids.pool}. Give the labelled examples of the "
+        "known and the unknown as a list: data=[…, …]."
+    )
+
+
+def refuse_missing_classes(data: LearnableDataset | None, known: np.ndarray, wanted: np.ndarray) -> None:
+    """Raises MethodError for a class that is to be predicted and has no score."""
+    missing = np.setdiff1d(wanted, known)
+    if data is not None and len(missing):
+        raise MethodError(
+            f"extrapolate: no example of class '{data.classes[missing[0]]}' has a score, and each is predicted from "
+            "its own class. Measure some of each class, or leave data= out, so that classes do not count."
+        )
 
 
 def refuse_other_vectors(known: EmbeddingMatrix, unknown: EmbeddingMatrix) -> None:
@@ -230,7 +298,7 @@ def refuse_other_vectors(known: EmbeddingMatrix, unknown: EmbeddingMatrix) -> No
         if mine != other:
             raise MethodError(
                 f"extrapolate: the known vectors have {what} {mine or 'unnamed'}, the unknown {other or 'unnamed'}, so "
-                "distances between them say nothing. Embed both in the same way."
+                "distances between them say nothing. Embed both in the same way, with the same weights."
             )
     if not len(unknown.ids):
         raise MethodError("extrapolate: there are no unknown vectors, so there is nothing to predict. Embed some data.")

@@ -34,6 +34,8 @@ class AbstractExtrapolation(Method):
 
     kind: ClassVar[str] = "extrapolation"
     paper: ClassVar[str] = ""
+    draws: ClassVar[bool] = False
+    """Whether something is drawn among the known examples, so that their order counts."""
 
     @abstractmethod
     def learn(
@@ -155,6 +157,7 @@ class KernelRidge(AbstractExtrapolation):
     width: float = 0.5
 
     paper: ClassVar[str] = "Williams, Seeger 2001, Using the Nyström Method to Speed Up Kernel Machines"
+    draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.landmarks < 1 or self.ridge <= 0 or self.width <= 0:

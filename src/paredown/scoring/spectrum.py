@@ -16,9 +16,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from paredown.artifacts.dynamics import TrainingDynamics
 from paredown.artifacts.scores import Direction
 from paredown.errors import MethodError
 from paredown.scoring.base import AbstractDynamicsScorer
+from paredown.scoring.windows import Until, epochs_until
 
 BLOCK_BYTES = 32 * 2**20
 """Of one block of examples over all epochs, float32; its transform takes four times as much."""
@@ -53,11 +55,15 @@ class Traces:
         """Gives which examples, and their values in memory, (epochs, n), block by block."""
         if not self.examples:
             return
-        whole = np.memmap(self._file, np.float32, mode="r", shape=(self.epochs, self.examples))
         step = max(1, BLOCK_BYTES // (4 * self.epochs))
         for start in range(0, self.examples, step):
             rows = slice(start, min(start + step, self.examples))
-            yield rows, np.array(whole[:, rows])
+            # Read, not mapped: of a mapped file the system may count much more than what is looked at.
+            values = np.empty((self.epochs, rows.stop - start), np.float32)
+            for epoch, row in enumerate(values):
+                self._file.seek(4 * (epoch * self.examples + start))
+                self._file.readinto(row.data)
+            yield rows, values
 
 
 @dataclass(frozen=True)
@@ -71,9 +77,11 @@ class Spectral(AbstractDynamicsScorer):
     Args:
         of: "confidence", of the image as it is; or "adversarial-confidence", of the one that the training attack
             reached, which an adversarial training records.
+        until: "end" of the training; or "best", the epoch that was best by validation.
     """
 
     of: Literal["confidence", "adversarial-confidence"] = "confidence"
+    until: Until = "end"
 
     important: ClassVar[Direction] = "high"
     low: ClassVar[float] = 0.0
@@ -86,6 +94,9 @@ class Spectral(AbstractDynamicsScorer):
     def quantities(self) -> tuple[str, ...]:
         return (self.of,)
 
+    def epochs_of(self, dynamics: TrainingDynamics) -> int:
+        return epochs_until("Spectral", self.until, dynamics)
+
     def init(self, examples: int) -> Traces:
         return Traces(examples)
 
@@ -95,9 +106,10 @@ class Spectral(AbstractDynamicsScorer):
 
     def finish(self, state: Traces) -> np.ndarray:
         if state.epochs < 2:
+            best = " up to the best one" if self.until == "best" else ""
             raise MethodError(
-                f"Spectral(of={self.of}): the dynamics hold {state.epochs} epoch, and one value has no frequencies. "
-                "Train longer."
+                f"Spectral(of={self.of}): the dynamics hold {state.epochs} epoch{best}, and one value has no "
+                "frequencies. Train longer."
             )
         values = np.empty(state.examples)
         for rows, traces in state.blocks():

@@ -13,6 +13,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from paredown.artifacts.dynamics import TrainingDynamics
 from paredown.artifacts.scores import Direction
 from paredown.errors import MethodError
 from paredown.scoring.base import AbstractDynamicsScorer
@@ -22,6 +23,9 @@ ANCHORS = 10
 
 CONCENTRATION = 15.0
 """The sum of the two parameters of that distribution, less one."""
+
+BLOCK = 8192
+"""Examples whose windows are looked at together."""
 
 EDGE = 1e-6
 """How near to 0 and 1 a mean probability may come before the density is taken there: at the ends it can be infinite."""
@@ -56,10 +60,13 @@ class Window:
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Gives the mean and the sum of squared deviations within each window, float64 (N,)."""
-        mean = self.held.mean(axis=0, dtype=np.float64)
-        squares = np.zeros_like(mean)
-        for row in self.held:
-            squares += (row - mean) ** 2
+        examples = self.held.shape[1]
+        mean, squares = np.empty(examples), np.empty(examples)
+        for start in range(0, examples, BLOCK):  # which stay in the cache while they are looked at twice
+            part = slice(start, start + BLOCK)
+            held = self.held[:, part]
+            mean[part] = held.mean(axis=0, dtype=np.float64)
+            squares[part] = ((held - mean[part]) ** 2).sum(axis=0)
         return mean, squares
 
     def means(self) -> np.ndarray:
@@ -67,18 +74,37 @@ class Window:
         return np.where(self.count > 0, self.total / np.maximum(self.windows, 1), np.nan)
 
 
+Until = Literal["end", "best"]
+
+
+def epochs_until(name: str, until: Until, dynamics: TrainingDynamics) -> int:
+    """Gives how many epochs there are to the end of a training, or to the one that was best by validation.
+
+    Raises:
+        MethodError: the training held nothing out by which one was the best.
+    """
+    if until == "end":
+        return len(dynamics)
+    if dynamics.best_epoch is None:
+        raise MethodError(
+            f"{name}(until=best): the dynamics do not say which epoch was the best, because the training held no "
+            "examples out. Train with validation, or use until=end."
+        )
+    return dynamics.best_epoch
+
+
 def _refuse_window(name: str, window: int) -> None:
     if window < 2:
         raise MethodError(f"{name}(window={window}): one presentation does not vary. Use a window of 2 or more.")
 
 
-def _refuse_short(name: str, window: int, state: Window, *, last_window: bool = True) -> None:
+def _refuse_short(name: str, window: int, state: Window, *, last_window: bool = True, until: Until = "end") -> None:
     """Refuses dynamics of too few epochs, and examples that were presented too seldom."""
     if state.epochs < window + (not last_window):
         enough = f"a window needs {window}" if state.epochs < window else "the last window does not count"
+        held = f"{state.epochs} epochs{' up to the best one' if until == 'best' else ''}"
         raise MethodError(
-            f"{name}(window={window}): the dynamics hold {state.epochs} epochs, and {enough}. "
-            "Train longer or use a smaller window."
+            f"{name}(window={window}): the dynamics hold {held}, and {enough}. Train longer or use a smaller window."
         )
     few = (state.windows == 0) & (state.count > 0)
     if few.any():
@@ -101,11 +127,14 @@ class DynamicUncertainty(AbstractDynamicsScorer):
         last_window: whether the last window counts too, as in the code that was published with DUAL.
         of: "confidence", of the image as it is; or "adversarial-confidence", of the one that the training attack
             reached, which an adversarial training records (Nieth et al. 2024).
+        until: "end" of the training; or "best", the epoch that was best by validation, so that epochs in which the
+            network overfits do not count (Nieth et al. 2024).
     """
 
     window: int = 10
     last_window: bool = False
     of: Literal["confidence", "adversarial-confidence"] = "confidence"
+    until: Until = "end"
 
     important: ClassVar[Direction] = "high"
     low: ClassVar[float] = 0.0
@@ -118,6 +147,9 @@ class DynamicUncertainty(AbstractDynamicsScorer):
     @property
     def quantities(self) -> tuple[str, ...]:
         return (self.of,)
+
+    def epochs_of(self, dynamics: TrainingDynamics) -> int:
+        return epochs_until("DynamicUncertainty", self.until, dynamics)
 
     def init(self, examples: int) -> Window:
         return Window(examples, self.window)
@@ -139,7 +171,7 @@ class DynamicUncertainty(AbstractDynamicsScorer):
             state.windows += full
 
     def finish(self, state: Window) -> np.ndarray:
-        _refuse_short("DynamicUncertainty", self.window, state, last_window=self.last_window)
+        _refuse_short("DynamicUncertainty", self.window, state, last_window=self.last_window, until=self.until)
         return state.means()
 
 

@@ -107,7 +107,7 @@ def example_network() -> Network:
 
 
 def example_dynamics() -> TrainingDynamics:
-    """Gives twelve epochs of 24 examples, of which some are not presented in every second epoch."""
+    """Gives twelve epochs of 24 examples, the ninth the best; some are not presented in every second epoch."""
     rng = stream(0, "contract", "dynamics")
     epochs = []
     for number in range(12):
@@ -120,7 +120,7 @@ def example_dynamics() -> TrainingDynamics:
             epoch = {quantity: np.where(absent, np.float32(np.nan), column) for quantity, column in epoch.items()}
         epochs.append(epoch)
     ids = ExampleIds.of_pool(Pool(("contract",), EXAMPLES, "0" * 64))
-    return TrainingDynamics(ids, epochs, quantities=ALL_QUANTITIES)
+    return TrainingDynamics(ids, epochs, quantities=ALL_QUANTITIES, best_epoch=9)
 
 
 def example_embeddings() -> EmbeddingMatrix:

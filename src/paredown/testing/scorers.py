@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 
@@ -85,14 +86,15 @@ def _check_dynamics_scorer(scorer: AbstractDynamicsScorer) -> None:
     values = score_dynamics(scorer, seen)
     _check_values(scorer, values, EXAMPLES)
     promise(same_values(values, score_dynamics(scorer, seen), 0), name, "scoring again gives other values")
-    shuffled = TrainingDynamics(seen.ids, [_rows(epoch, order) for epoch in seen], quantities=seen.quantities)
+    rows = [_rows(epoch, order) for epoch in seen]
+    shuffled = TrainingDynamics(seen.ids, rows, quantities=seen.quantities, best_epoch=seen.best_epoch)
     promise(
         same_values(score_dynamics(scorer, shuffled), values[order]),
         name,
         "permuting the examples changes their values",
     )
     state, buffer = scorer.init(EXAMPLES), {name: np.empty(EXAMPLES, np.float32) for name in seen.quantities}
-    for epoch in example_dynamics():
+    for epoch in islice(example_dynamics(), scorer.epochs_of(seen)):
         for quantity, column in buffer.items():
             column[:] = epoch[quantity]
         before = {quantity: column.copy() for quantity, column in buffer.items()}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from paredown.training.callbacks import hugging_face_callback, lightning_callback
 from paredown.training.loop import fit
-from paredown.training.objectives import AbstractObjective, CrossEntropy, Fast, Madry, Mart, Seen, Trades
+from paredown.training.mixing import Extra, Mixing
+from paredown.training.objectives import AbstractObjective, CrossEntropy, Madry, Mart, Seen, Trades
 from paredown.training.optimizers import AbstractOptimizer, Adam, AdamW, Sgd
 from paredown.training.passes import Passes
 from paredown.training.record import Recorder, Recording
 from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Linear, OneCycle, Step, Triangular
+from paredown.training.single_step import Fast, Free
 from paredown.training.training import Training
+from paredown.training.validation import Validation
 
 __all__ = [
     "AbstractObjective",
@@ -20,10 +23,13 @@ __all__ = [
     "Constant",
     "Cosine",
     "CrossEntropy",
+    "Extra",
     "Fast",
+    "Free",
     "Linear",
     "Madry",
     "Mart",
+    "Mixing",
     "OneCycle",
     "Passes",
     "Recorder",
@@ -34,6 +40,7 @@ __all__ = [
     "Trades",
     "Training",
     "Triangular",
+    "Validation",
     "fit",
     "hugging_face_callback",
     "lightning_callback",

@@ -53,6 +53,13 @@ class Place:
         """Gives the sum over the processes."""
         return tensor if self.accelerator is None else self.accelerator.reduce(tensor, reduction="sum")
 
+    def align(self, network: nn.Module) -> None:
+        """Gives every process the first one's running statistics; each has updated its own by its share of a batch."""
+        if self.accelerator is None:
+            return
+        for buffer in network.buffers():
+            buffer.copy_(self.total(buffer if self.rank == 0 else torch.zeros_like(buffer)))
+
     def agree(self, word: bool) -> bool:
         """Gives what the first process says."""
         if self.accelerator is None:

@@ -19,6 +19,10 @@ WINDOW = 100
 """Steps between two looks, each of which waits for the device."""
 
 
+class Diverged(MethodError):
+    """The loss is no longer a finite number."""
+
+
 class Journal:
     """Keeps the losses of some steps on the device, and writes a line about them when it looks.
 
@@ -35,14 +39,18 @@ class Journal:
         self._values = torch.zeros(1 + len(self._hits), WINDOW, device=self.place.device)
         self._steps, self._examples = cursor.get("window", (0, 0))
         self._file: MetricsFile | None = None
-        self._trackers: list[Tracker] = []
+        self._trackers: dict[str, Tracker] = {}
         if self.place.rank == 0:
             self._file = MetricsFile(folder / "metrics.jsonl", cursor=cursor.get("metrics", 0))
 
-    def open_trackers(self, names: Sequence[str], folder: Path) -> None:
-        """Lets trackers hear of the course too."""
+    def open_trackers(
+        self, names: Sequence[str], folder: Path, parameters: Mapping[str, Any], *, cursor: Mapping[str, Any]
+    ) -> None:
+        """Lets trackers hear of the course too, and of what is trained; after an interruption where they left off."""
         if self.place.rank == 0:
-            self._trackers = open_trackers(names, folder)
+            self._trackers = open_trackers(names, folder, runs=cursor.get("trackers"))
+            for tracker in self._trackers.values():
+                tracker.parameters(parameters)
 
     def head(self, header: Mapping[str, Any]) -> None:
         """Writes the first line: what is trained."""
@@ -74,24 +82,42 @@ class Journal:
         """Writes a line about the steps since the last look, and gives a few words about them.
 
         Raises:
-            MethodError: the loss of one of them was not a finite number.
+            Diverged: the loss of one of them was not a finite number.
         """
         losses, *hits = self._read(step)
         shares = {name: sum(right) / self._examples for name, right in zip(self._hits, hits, strict=True)}
         row = {"loss": sum(losses) / self._examples} | shares | {"lr": self.learner.rate(step)}
         self._values.zero_()
         self._steps = self._examples = 0
-        if self._file is not None:
-            self._file.append({"step": step, "epoch": step / self.learner.plan.per_epoch} | row)
-        for tracker in self._trackers:
-            tracker.log(row, step)
+        self.note(step, row)
         words = [f"{name.replace('_', ' ')} {share:.1%}" for name, share in shares.items()]
         return ", ".join([f"loss {row['loss']:.3f}", *words])
+
+    def note(self, step: int, figures: Mapping[str, float], *, best: bool = False) -> None:
+        """Writes a line of figures that were found after a step.
+
+        Args:
+            step: which.
+            figures: by name.
+            best: whether the network is the best so far, by validation.
+        """
+        if self._file is not None:
+            mark = {"best": True} if best else {}
+            self._file.append({"step": step, "epoch": step / self.learner.plan.per_epoch, **figures, **mark})
+        for tracker in self._trackers.values():
+            tracker.log(figures, step)
+
+    def leave(self, paths: Sequence[Path]) -> None:
+        """Gives the trackers what the training has made."""
+        for tracker in self._trackers.values():
+            tracker.artifacts(paths)
 
     def cursor(self, step: int) -> dict[str, Any]:
         """Gives where the journal stands; refuses, as `look` does, so that no ruined state is ever saved."""
         self._read(step)
-        return {"metrics": self._file.cursor if self._file else 0, "window": [self._steps, self._examples]}
+        runs = {name: tracker.run for name, tracker in self._trackers.items() if tracker.run}
+        written = self._file.cursor if self._file else 0
+        return {"metrics": written, "window": [self._steps, self._examples]} | ({"trackers": runs} if runs else {})
 
     def tensors(self) -> dict[str, Tensor]:
         """Gives the window."""
@@ -106,7 +132,7 @@ class Journal:
         """Closes file and trackers."""
         if self._file is not None:
             self._file.close()
-        for tracker in self._trackers:
+        for tracker in self._trackers.values():
             tracker.close()
 
     def _read(self, step: int) -> list[list[float]]:
@@ -118,7 +144,7 @@ class Journal:
 
     def _refuse(self, step: int) -> None:
         optimizer = self.learner.training.optimizer
-        raise MethodError(
+        raise Diverged(
             f"Training(optimizer={optimizer.name}): the loss of step {step} is not a finite number, at a learning "
             f"rate of {self.learner.rate(step):.4g}. Lower the optimizer's lr, add a warm-up or clip the "
             "gradient; finished epochs stay."

@@ -37,6 +37,7 @@ def learn(
     processes: int = 1,
     shared: nn.Module | None = None,
     glance: bool = False,
+    perturbation: Tensor | None = None,
 ) -> tuple[Seen, Tensor]:
     """Takes one step of the optimizer down the mean loss of a batch.
 
@@ -55,11 +56,12 @@ def learn(
         processes: how many share the batch; their gradients are averaged where a sum is meant.
         shared: with several processes what averages their gradients.
         glance: where the objective looks at no clean images, look at them once more, for what is recorded.
+        perturbation: see `Passes`.
 
     Returns:
         What was seen before the step, and the sum of the losses of these examples; without gradient and on the device.
     """
-    passes = Passes(net, shared=shared, autocast=autocast, seed=seed)
+    passes = Passes(net, shared=shared, autocast=autocast, seed=seed, perturbation=perturbation)
     seen = objective.losses(passes, x, y, label_smoothing=label_smoothing)
     total = (seen.losses if weights is None else seen.losses * weights).sum()
     (total * (processes / count)).backward()
@@ -105,6 +107,7 @@ class Learner:
         self.average = None if training.average is None else Average(self.network, training.average)
         self.net: nn.Module = torch.compile(self.network) if compiled else self.network  # type: ignore[assignment]
         self.shared = place.spread(InTurn(self.net)) if place.processes > 1 else None
+        self.perturbation: Tensor | None = None
         self.network.train()
 
     def rate(self, step: int) -> float:
@@ -132,6 +135,7 @@ class Learner:
             processes=self.place.processes,
             shared=self.shared,
             glance=glance,
+            perturbation=self._perturbation(step, x),
         )
         if self.average is not None:
             self.average.update(self.network, step, warmup=self.training.average_warmup * self.plan.steps)
@@ -142,6 +146,10 @@ class Learner:
         made = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         if self.average is not None:
             made |= {f"average.{name}": value for name, value in self.average.state().items()}
+        if self.perturbation is not None:
+            whole = self.perturbation.new_zeros((self.plan.batch, *self.perturbation.shape[1:]))
+            whole[self._share] = self.perturbation
+            made["perturbation"] = self.place.total(whole)
         return made | optimizer_tensors(self.optimizer)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -149,7 +157,32 @@ class Learner:
         self.network.load_state_dict(_under("network.", tensors))
         if self.average is not None:
             self.average.restore(_under("average.", tensors))
+        if "perturbation" in tensors:
+            mine = tensors["perturbation"][self._share].to(self.place.device)
+            self.perturbation = _blank(mine).copy_(mine)
         restore_optimizer(self.optimizer, tensors)
+
+    @property
+    def _share(self) -> slice:
+        """This process's share of the places of a batch."""
+        return slice(self.place.rank, None, self.place.processes)
+
+    def _perturbation(self, step: int, x: Tensor) -> Tensor | None:
+        """Gives what the steps before have left at the places of this batch; an incomplete one has the first places."""
+        persists = self.training.objective.persists
+        if persists == "step":
+            return None
+        if self.perturbation is None:
+            places = len(range(self.plan.batch)[self._share])
+            self.perturbation = _blank(x.new_empty((places, *x.shape[1:])))
+        if persists == "epoch" and (step - 1) % self.plan.per_epoch == 0:
+            self.perturbation.zero_()
+        return self.perturbation[: len(x)]
+
+
+def _blank(like: Tensor) -> Tensor:
+    """Gives zeros in the memory format of images, so that a restored change meets the kernels that it met before."""
+    return torch.zeros_like(like, memory_format=torch.channels_last)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 Every adversarial objective works alike: an attack looks for images near the clean ones, with weights that need no
 gradient and running statistics that stay as they are; then the passes that train are made, the clean one first, and
-each of these updates the running statistics. What the attack draws follows the seed, the step and the process.
+each of these updates the running statistics. What the attack draws follows the seed, the step and the process. Those
+that take a single step of an attack stand in `single_step`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from paredown.attacks import AbstractAttack, Fgsm, Pgd, ascend, losses
+from paredown.attacks import AbstractAttack, Pgd, ascend, losses
 from paredown.attacks.base import Ball, Loss, full
 from paredown.errors import MethodError
 from paredown.method import Method
 from paredown.training import robust_losses
-from paredown.training.passes import Passes
+from paredown.training.passes import Mode, Passes
 
 NEAR = 0.001
 """Standard deviation of the noise from which some attacks begin; at the clean image itself a divergence is flat."""
@@ -56,6 +57,10 @@ class AbstractObjective(Method):
     """Whether it gives adversarial logits, which only images have."""
     smooths: ClassVar[bool] = True
     """Whether it takes label smoothing."""
+    replays: int = 1
+    """How many steps are taken on a batch before the next one comes."""
+    persists: Literal["step", "epoch", "training"] = "step"
+    """How long a change of the images lasts that one step hands to the next in `Passes.perturbation`."""
 
     @property
     def looks_clean(self) -> bool:
@@ -82,23 +87,26 @@ class CrossEntropy(AbstractObjective):
 
     def losses(self, passes: Passes, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Seen:
         (logits,) = passes.logits(x)
-        return Seen(_smoothed(logits, y, label_smoothing), logits)
+        return Seen(smoothed(logits, y, label_smoothing), logits)
 
 
 @dataclass(frozen=True)
 class Madry(AbstractObjective):
     """Adversarial training: cross-entropy of images that an attack has moved.
 
-    min_θ E max_{x' in the ball} CE(f(x'), y) (Madry et al. 2018, section 2). The attack looks at the network in
-    evaluation mode. With a clean share s the loss is s · CE(f(x), y) + (1 - s) · CE(f(x'), y).
+    min_θ E max_{x' in the ball} CE(f(x'), y) (Madry et al. 2018, section 2). With a clean share s the loss is
+    s · CE(f(x), y) + (1 - s) · CE(f(x'), y).
 
     Args:
         attack: the inner one.
         clean_share: s; at 0 no clean pass is made.
+        looks: the mode in which the attack sees the network: "evaluation" normalises by running statistics, "training"
+            by those of the batch.
     """
 
     attack: AbstractAttack = Pgd()  # noqa: RUF009  (frozen)
     clean_share: float = 0.0
+    looks: Mode = "evaluation"
 
     paper: ClassVar[str] = "Madry et al. 2018, Towards Deep Learning Models Resistant to Adversarial Attacks, section 2"
 
@@ -115,37 +123,13 @@ class Madry(AbstractObjective):
         return self.clean_share > 0
 
     def losses(self, passes: Passes, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Seen:
-        moved = passes.attacked(self.attack, x, y, mode="evaluation")
+        moved = passes.attacked(self.attack, x, y, mode=self.looks)
         if not self.looks_clean:
             (adversarial,) = passes.logits(moved)
-            return Seen(_smoothed(adversarial, y, label_smoothing), None, adversarial)
+            return Seen(smoothed(adversarial, y, label_smoothing), None, adversarial)
         clean, adversarial = passes.logits(x, moved)
-        natural, robust = (_smoothed(logits, y, label_smoothing) for logits in (clean, adversarial))
+        natural, robust = (smoothed(logits, y, label_smoothing) for logits in (clean, adversarial))
         return Seen(self.clean_share * natural + (1 - self.clean_share) * robust, clean, adversarial)
-
-
-@dataclass(frozen=True)
-class Fast(AbstractObjective):
-    """Fast adversarial training: cross-entropy of images moved by one step of FGSM from a random start.
-
-    Wong, Rice and Kolter 2020, algorithm 3. The attack looks at the network in training mode. Trained for long it can
-    lose its robustness all at once (catastrophic overfitting, section 5.4): measure robust accuracy by PGD.
-
-    Args:
-        attack: the step, 1.25 ε long in the paper.
-    """
-
-    attack: Fgsm = Fgsm(start="random", step=1.25)  # noqa: RUF009  (frozen)
-
-    paper: ClassVar[str] = "Wong, Rice, Kolter 2020, Fast is Better than Free, algorithm 3"
-
-    @property
-    def looks_clean(self) -> bool:
-        return False
-
-    def losses(self, passes: Passes, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Seen:
-        (adversarial,) = passes.logits(passes.attacked(self.attack, x, y, mode="training"))
-        return Seen(_smoothed(adversarial, y, label_smoothing), None, adversarial)
 
 
 @dataclass(frozen=True)
@@ -153,16 +137,20 @@ class Trades(AbstractObjective):
     """TRADES: cross-entropy of the clean image, and how far the moved one's probabilities lie from the clean one's.
 
     CE(f(x), y) + β · KL(P(x) ‖ P(x')) (Zhang et al. 2019, equation 5). The attack climbs that divergence from the
-    detached clean probabilities, with the network in training mode.
+    detached clean probabilities.
 
     Args:
         beta: β, called 1/λ in the paper.
         attack: its ball, step, number of steps and momentum. In L∞ it begins anywhere in the ball, in L2 at the clean
             image plus 0.001 times normal noise. The published code takes 2ε/steps for the step in L2.
+        looks: the mode in which the attack, and the clean probabilities that it leaves behind, see the network:
+            "training" normalises by the batch, as Wang et al. 2023 do; "evaluation" by running statistics, as the
+            paper's own code does.
     """
 
     beta: float = 5.0
     attack: Pgd = Pgd()  # noqa: RUF009  (frozen)
+    looks: Mode = "training"
 
     paper: ClassVar[str] = (
         "Zhang et al. 2019, Theoretically Principled Trade-off between Robustness and Accuracy, equation 5"
@@ -174,7 +162,7 @@ class Trades(AbstractObjective):
 
     def losses(self, passes: Passes, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Seen:
         ball = self.attack.ball
-        with passes.looking() as generator:
+        with passes.looking(self.looks) as generator:
             with torch.no_grad():
                 target = full(passes.network(x)).softmax(dim=1)
             begun = ball.draw(x, generator) if ball.norm == "linf" else beside(x, ball, generator)
@@ -189,15 +177,18 @@ class Mart(AbstractObjective):
     """MART: a boosted cross-entropy of the moved image, and the divergence, weighted by how unsure the clean one is.
 
     BCE(P(x'), y) + β · (1 - P(x)_y) · KL(P(x) ‖ P(x')) (Wang et al. 2020, equation 7). The attack climbs the
-    cross-entropy from the clean image plus 0.001 times normal noise, with the network in evaluation mode.
+    cross-entropy from the clean image plus 0.001 times normal noise.
 
     Args:
         beta: β, called λ in the paper.
         attack: its ball, step, number of steps and momentum.
+        looks: the mode in which the attack sees the network: "evaluation" normalises by running statistics, "training"
+            by those of the batch.
     """
 
     beta: float = 5.0
     attack: Pgd = Pgd()  # noqa: RUF009  (frozen)
+    looks: Mode = "evaluation"
 
     smooths: ClassVar[bool] = False
     paper: ClassVar[str] = (
@@ -209,7 +200,7 @@ class Mart(AbstractObjective):
         _refuse_other_pgd("Mart", self.attack)
 
     def losses(self, passes: Passes, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Seen:
-        with passes.looking("evaluation") as generator:
+        with passes.looking(self.looks) as generator:
             begun = beside(x, self.attack.ball, generator)
             moved = _climbed(passes, self.attack, x, begun, partial(losses.cross_entropy, y=y))
         clean, adversarial = passes.logits(x, moved)
@@ -235,7 +226,8 @@ def _climbed(passes: Passes, attack: Pgd, x: Tensor, begun: Tensor, loss: Loss) 
     ).detach()
 
 
-def _smoothed(logits: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
+def smoothed(logits: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
+    """Gives the cross-entropy of each example, shape (B,)."""
     return functional.cross_entropy(logits, y, reduction="none", label_smoothing=label_smoothing)
 
 

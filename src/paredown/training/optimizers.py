@@ -8,9 +8,13 @@ from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from paredown.errors import MethodError
 from paredown.method import Method
+
+NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""What normalises; the first stands for batch and instance normalisation in any number of dimensions."""
 
 
 class AbstractOptimizer(Method):
@@ -115,14 +119,14 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float, momentum: float | No
 
 
 def _groups(network: nn.Module, weight_decay: float, spare_norms: bool) -> list[dict[str, Any]]:
-    """Biases and the scales of any normalisation are the parameters with one axis; weights have two or more."""
     learnt = [weight for weight in network.parameters() if weight.requires_grad]
     if not spare_norms:
         return [{"params": learnt, "weight_decay": weight_decay}]
-    groups = [
-        {"params": [weight for weight in learnt if weight.ndim > 1], "weight_decay": weight_decay},
-        {"params": [weight for weight in learnt if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
+    # By the type of the module, not by its name; the scales of layer normalisation may have as many axes as a weight.
+    scales = {scale for norm in network.modules() if isinstance(norm, NORMS) for scale in norm.parameters()}
+    decayed = [weight for weight in learnt if weight.ndim > 1 and weight not in scales]
+    spared = [weight for weight in learnt if weight.ndim <= 1 or weight in scales]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
 

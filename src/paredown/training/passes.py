@@ -41,6 +41,8 @@ class Passes:
         shared: an `InTurn` of it, whose backward pass averages the gradients of all processes; none for one process.
         autocast: precision of every pass.
         seed: of what an attack draws.
+        perturbation: the change that the steps before have left of the images at the places of this batch, (B, …), for
+            objectives in which it persists; what is written into it is what the next step gets.
     """
 
     def __init__(
@@ -50,8 +52,9 @@ class Passes:
         shared: nn.Module | None = None,
         autocast: AbstractContextManager[Any] | None = None,
         seed: int = 0,
+        perturbation: Tensor | None = None,
     ) -> None:
-        self.network, self.seed = network, seed
+        self.network, self.seed, self.perturbation = network, seed, perturbation
         self._together = InTurn(network) if shared is None else shared
         self._autocast: AbstractContextManager[Any] = nullcontext() if autocast is None else autocast
 

@@ -27,6 +27,7 @@ from paredown.artifacts.dynamics import (
     check_quantities,
 )
 from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.attacks import AbstractAttack
 from paredown.errors import DataError, MethodError, PoolMismatch
 from paredown.method import Method
 from paredown.training.observations import Buffers
@@ -41,30 +42,49 @@ class Recording(Method):
             example and epoch. For divergence the device also holds two bytes an example and class: the logarithms of
             the probabilities at the presentation before, in float16, of which it is correct to about 0.001. Of an
             adversarial training also adversarial-confidence and adversarial-correct: what its attack reached. Where the
-            objective makes no clean pass (`madry`, `fast`), all others cost one forward pass more.
+            objective makes no clean pass (`madry`, `fast`, `free`), all others cost one forward pass more.
         by: `presentations` records the forward passes that train (augmented images, training mode, weights before the
             step's update; forgetting and AUM are defined so). `evaluation` makes a pass over the un-augmented images in
-            evaluation mode after the epoch, which costs about a third of it.
+            evaluation mode after the epoch, which costs about a third of it; adversarial quantities, an attack on top.
+            They are different measurements.
         every: record each so-manyth epoch, from the first on.
+        attack: by evaluation: what moves the images of the adversarial quantities; none takes the attack of the
+            training's objective. It looks at the network itself, not at the average.
+        block: by evaluation: examples that are looked at together. What an attack draws goes with it, so it stands here
+            and not in the runtime, which changes no figure.
     """
 
     kind: ClassVar[str] = "recording"
     quantities: tuple[str, ...] = QUANTITIES
     by: Literal["presentations", "evaluation"] = "presentations"
     every: int = 1
+    attack: AbstractAttack | None = None
+    block: int = 500
 
     def __post_init__(self) -> None:
         # The standard order, so that two ways of naming the same quantities are one recording.
         object.__setattr__(self, "quantities", check_quantities(tuple(self.quantities)))
         if self.by not in ("presentations", "evaluation"):
             raise MethodError(f"Recording(by={self.by!r}): not a source. Use presentations or evaluation.")
-        if self.by == "evaluation" and not set(self.quantities).isdisjoint(ADVERSARIAL_QUANTITIES):
+        if self.attack is not None and not (self.by == "evaluation" and self.attacked):
+            wrong = "nothing adversarial is recorded" if not self.attacked else "by presentations, training attacks"
             raise MethodError(
-                "Recording(by=evaluation): the pass after an epoch attacks nothing, so it has no adversarial "
-                "quantities. Record them by presentations."
+                f"Recording(attack={self.attack.name}): {wrong}, so it would attack nothing. Record "
+                "adversarial-confidence by evaluation, or leave the attack out."
             )
+        if self.attack is not None and self.attack.eps is None:
+            raise MethodError(
+                f"Recording(attack={self.attack.name}): the attack has no radius. Give eps, such as 8/255."
+            )
+        if self.block < 1:
+            raise MethodError(f"Recording(block={self.block}): nothing would be looked at. Give 1 or more.")
         if self.every < 1:
             raise MethodError(f"Recording(every={self.every}): every first epoch is the most. Give 1 or more.")
+
+    @property
+    def attacked(self) -> bool:
+        """Whether anything adversarial is recorded."""
+        return not set(self.quantities).isdisjoint(ADVERSARIAL_QUANTITIES)
 
 
 class Recorder:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from paredown.data.augment import Augmentation
 from paredown.data.dataset import LearnableDataset
 from paredown.errors import MethodError
 from paredown.method import Method
+from paredown.training.mixing import Mixing
 from paredown.training.objectives import AbstractObjective, CrossEntropy
 from paredown.training.optimizers import AbstractOptimizer, Sgd
 from paredown.training.schedules import AbstractSchedule, Cosine
+from paredown.training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,13 @@ class Plan:
         steps: in all.
         per_epoch: in one pass over the examples.
         batch: examples a step; an incomplete last batch, where it is kept, has fewer.
+        replays: steps on each batch in a row; all of them count.
     """
 
     steps: int
     per_epoch: int
     batch: int
+    replays: int = 1
 
     @property
     def epochs(self) -> float:
@@ -54,7 +58,9 @@ class Training(Method):
     """How a network is trained.
 
     Args:
-        epochs: passes over the data; 30 when steps are not given either.
+        epochs: how often each example is trained on: passes over the data, or passes times `replays` where the
+            objective replays each batch (`free`), so that every objective takes the same number of steps; 30 when steps
+            are not given either.
         steps: optimizer steps, in place of epochs.
         budget: what `epochs` keeps when a selection is trained on. `steps`: the number of steps that the whole data
             would take, so a smaller set is seen more often (as in Paul et al. 2021). `epochs`: the number of passes, so
@@ -69,6 +75,12 @@ class Training(Method):
         augmentation: what happens to images; none takes the data's own.
         average: the decay of an exponential average of the weights, which then is the checkpoint; none for no average.
         average_warmup: the share of the training before which the average is the network itself.
+        average_statistics: of batch normalisation in the averaged network. `recalibrated` computes them anew from up to
+            200 batches, since those of other weights do not fit; `copied` takes the network's own, which costs nothing
+            and is what robust training code usually does.
+        validation: examples held out of the data; the checkpoint is that of the epoch that does best on them, and
+            training may stop early. None keeps the last network.
+        mixing: how extra data are mixed into the batches, where there are any.
         checkpoints_at: steps after which the network (not the average) is kept as well; 0 is the untrained one.
     """
 
@@ -86,6 +98,9 @@ class Training(Method):
     augmentation: Augmentation | None = None
     average: float | None = None
     average_warmup: float = 0.0
+    average_statistics: Literal["recalibrated", "copied"] = "recalibrated"
+    validation: Validation | None = None
+    mixing: Mixing | None = None
     checkpoints_at: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -117,6 +132,16 @@ class Training(Method):
                 f"Training(average={self.average}, average_warmup={self.average_warmup}): a share of the training lies "
                 "from 0 up to below 1, and there is an average to wait for. Give average, such as 0.995, or neither."
             )
+        if self.average_statistics not in ("recalibrated", "copied"):
+            raise MethodError(
+                f"Training(average_statistics={self.average_statistics!r}): not a kind of statistics. "
+                "Use recalibrated or copied."
+            )
+        if self.average_statistics == "copied" and self.average is None:
+            raise MethodError(
+                "Training(average_statistics=copied): there is no average to copy them to. Give average, such as "
+                "0.995, or leave it out."
+            )
         cycled = self.schedule.momentum(1, 2) is not None
         if cycled and not getattr(self.optimizer, "momentum", 0):
             raise MethodError(
@@ -126,6 +151,19 @@ class Training(Method):
         if any(step < 0 for step in self.checkpoints_at):
             raise MethodError(f"Training(checkpoints_at={self.checkpoints_at}): steps are counted from 0.")
         object.__setattr__(self, "checkpoints_at", tuple(sorted(set(self.checkpoints_at))))
+
+    def mixed(self, extra: bool) -> Training:
+        """Gives the same with its mixing: the usual one where there are extra data and none is named.
+
+        Raises:
+            MethodError: a mixing is named and there is nothing to mix.
+        """
+        if self.mixing is not None and not extra:
+            raise MethodError(
+                "Training(mixing=…): there are no other data to mix in. Give extra=, such as generated images, or "
+                "leave mixing out."
+            )
+        return replace(self, mixing=Mixing()) if extra and self.mixing is None else self
 
     def augmentation_of(self, data: LearnableDataset) -> Augmentation | None:
         """Gives what happens to the examples of some data.
@@ -158,7 +196,8 @@ class Training(Method):
                 f"Training(checkpoints_at={self.checkpoints_at}): step {self.checkpoints_at[-1]} never comes, because "
                 f"the training takes {steps} steps. Ask for earlier steps or train longer."
             )
-        return Plan(steps, per_epoch, batch)
+        replays = self.objective.replays
+        return Plan(steps, per_epoch * replays, batch, replays)
 
     def _per_epoch(self, examples: int) -> int:
         batches = examples / self.batch_size

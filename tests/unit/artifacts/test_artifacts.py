@@ -38,11 +38,12 @@ def table(values: np.ndarray | None = None, **fields: object) -> ScoreTable:
     return ScoreTable(IDS, np.linspace(0, 1, 20) if values is None else values, **settings)  # type: ignore[arg-type]
 
 
-def dynamics(epochs: int = 3) -> TrainingDynamics:
+def dynamics(epochs: int = 3, best_epoch: int | None = None) -> TrainingDynamics:
     return TrainingDynamics(
         IDS,
         [{"confidence": RANDOM.random(20, np.float32), "correct": np.ones(20, np.float32)} for _ in range(epochs)],
         quantities=("confidence", "correct"),
+        best_epoch=best_epoch,
     )
 
 
@@ -59,6 +60,9 @@ CASES: dict[str, Callable[[], Artifact]] = {
     "selection": lambda: Selection(IDS.take(np.array([3, 1])), base=20, asked={"fraction": 0.1}, weight=np.ones(2)),
     "checkpoint": checkpoint,
     "trained": lambda: Trained(checkpoint(), dynamics(), [checkpoint(3), checkpoint(0)]),
+    "trained with validation": lambda: Trained(
+        checkpoint(), dynamics(best_epoch=2), validation=IDS.take(np.array([3, 1, 7])), best_epoch=2
+    ),
     "report": lambda: Report(
         [Row("accuracy", 0.9, 10, 0.1, "made:test", "ab", reported=0.95), Row("loss", 1, 1, None, "d", "s")]
     ),
@@ -101,6 +105,30 @@ def test_damage_is_a_message(make: Callable[[], Artifact], tmp_path: Path) -> No
             recomputed(open_artifact(folder))
         path.write_bytes(whole)
     open_artifact(folder)
+
+
+def test_what_knows_no_best_epoch_keeps_the_digest_that_it_always_had() -> None:
+    ids = ExampleIds.of_pool(Pool(("a",), 3, "0" * 64))
+    epoch = {"correct": np.arange(3, dtype=np.float32)}
+    seen = TrainingDynamics(ids, [epoch], quantities=("correct",), source="evaluation")
+    weights = {"w": np.arange(4, dtype=np.float32)}
+    network = Checkpoint({"name": "convnet"}, shape=(1, 2, 2), classes=2, weights=weights, step=7)
+    assert seen.digest() == "1d134a08550b9ad421f413e305fc58267f2b0232127c852933c53944e1d6314b"
+    trained = Trained(network, seen, [network])
+    assert trained.digest() == "d47030aec67f5b1e7f325af34e80456b6e9350364a93b5f86e25f9fe822fa832"
+    better = TrainingDynamics(ids, [epoch], quantities=("correct",), source="evaluation", best_epoch=1)
+    assert better != seen
+    held = [Trained(network, seen, validation=ids.take(np.array(rows)), best_epoch=1) for rows in ([0], [1])]
+    assert len({one.digest() for one in (trained, *held)}) == 3
+
+
+def test_a_best_epoch_is_one_of_them_and_has_held_out_examples() -> None:
+    for best in (0, 4):
+        with pytest.raises(ArtifactError, match=f"hold 3 epochs, and number {best} is named the best"):
+            dynamics(best_epoch=best)
+    for fields in ({"best_epoch": 2}, {"validation": IDS}):
+        with pytest.raises(ArtifactError, match="held-out examples and a best epoch go together"):
+            Trained(checkpoint(), **fields)  # type: ignore[arg-type]
 
 
 def test_what_is_no_artifact_is_named(tmp_path: Path) -> None:
@@ -183,6 +211,9 @@ def test_dynamics_are_streamed_and_counted(tmp_path: Path) -> None:
     assert TrainingDynamics.open(tmp_path).matrix("confidence").shape == (3, 20)
     with pytest.raises(MethodError, match="not 'margin'"):
         made.matrix("margin")
+    # A training that is resumed elsewhere may stop sooner; what it had written behind that is no part of it.
+    writer.cut(2)
+    assert writer.finish(best_epoch=1).best_epoch == 1 and len(TrainingDynamics.open(tmp_path)) == 2
     with pytest.raises(MethodError, match="'speed' is not recorded"):
         TrainingDynamics(IDS, [], quantities=("speed",))
     with pytest.raises(ArtifactError, match="lacks 'correct'"):

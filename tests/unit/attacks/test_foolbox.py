@@ -13,13 +13,12 @@ from torch import Tensor
 from paredown.attacks import AbstractAttack, CarliniWagner, DeepFool, Fgsm, Pgd
 
 N = 250
-# What another library deprecates within itself is not ours to mend.
-pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(scope="module")
 def foolbox() -> Any:
     with warnings.catch_warnings():
+        # What another library imports in a way that a third one deprecates is not ours to mend.
         warnings.simplefilter("ignore")
         return pytest.importorskip("foolbox")
 

@@ -143,6 +143,17 @@ def test_only_those_still_right_go_on() -> None:
     assert bool((wrong(network, worst.images, y) == ~worst.robust).all())
 
 
+@pytest.mark.parametrize("loss", ["cross-entropy", "targeted-dlr"])
+def test_auto_pgd_takes_no_step_for_what_it_has_fooled(loss: Any) -> None:
+    network, (x, y) = robust_network(), digits(60)
+    watched = Watched(network)
+    attack = Apgd(eps=EPS["linf"], steps=20, loss=loss, targets=3)
+    moved = attack(watched, x, y)
+    left = int((~wrong(network, moved, y)).sum())
+    assert watched.sizes == sorted(watched.sizes, reverse=True) and watched.sizes[-1] == left < 55
+    assert torch.equal(moved, attack(network, x, y))
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_worst_of_several_is_no_better_than_any(norm: Any) -> None:
     network, (x, y) = robust_network(), digits(50)

@@ -10,7 +10,8 @@ import torch
 from tests.wrong_inputs import pictures
 
 from paredown.data import Augmentation, ImageDataset, LabelNoise, open_data, pooled
-from paredown.data.dataset import fingerprint, pixel_statistics
+from paredown.data.dataset import pixel_statistics
+from paredown.data.fingerprint import fingerprint
 from paredown.errors import DataError, MethodError, PoolMismatch
 
 
@@ -90,7 +91,9 @@ def test_a_pool_is_its_parts_one_after_the_other() -> None:
     both = pooled([first, second])
     assert both.ids.pool.sources == ("a", "b") and both.name == "a + b" and len(both) == 12
     np.testing.assert_array_equal(both.ids.keys, np.arange(12))
-    np.testing.assert_array_equal(both.images[5:], second.images)
+    expected = [second.images[6], first.images[4], second.images[0]]
+    np.testing.assert_array_equal(both.read(np.array([11, 4, 5])), expected)
+    assert all(np.shares_memory(block, data.images) for block, data in zip(both.blocks, (first, second), strict=True))
     np.testing.assert_array_equal(both.corrupted, [False] * 5 + [True] * 7)
     np.testing.assert_array_equal(both.clean_labels, np.concatenate([first.labels, second.clean_labels]))
     with pytest.raises(PoolMismatch):

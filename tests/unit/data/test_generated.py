@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.wrong_inputs import pictures
 
-from paredown.data import ImageDataset, OnDevice, open_data
+from paredown.data import ImageDataset, ImagePool, OnDevice, open_data, pooled, write_generated
 from paredown.data.generated import GeneratedImages
 from paredown.errors import DataError
 from paredown.testing import check_source
@@ -76,11 +76,96 @@ def test_a_part_of_the_rows(tmp_path: Path) -> None:
     assert part.ids.pool.fingerprint != opened(path).ids.pool.fingerprint
 
 
-def test_it_can_stand_beside_others_in_a_pool(tmp_path: Path) -> None:
+def halves(folder: Path, **fields: Any) -> list[str]:
+    """Two files that go class by class, so that each holds half of the classes."""
+    paths = []
+    for number, rows in enumerate((slice(0, 20), slice(20, 40))):
+        (folder / str(number)).mkdir()
+        paths.append(stored(folder / str(number), image=IMAGES[rows], label=LABELS[rows], **fields))
+    return paths
+
+
+def test_several_files_follow_each_other_and_stay_where_they_are(tmp_path: Path) -> None:
+    paths = halves(tmp_path)
+    data = open_data("generated-images", path=paths)
+    assert isinstance(data, ImagePool) and len(data) == 40 and data.shape == (3, 32, 32)
+    assert all(held_in_file(block) for block in data.blocks)
+    np.testing.assert_array_equal(data.labels, LABELS)
+    rows = np.array([39, 0, 19, 20, 5])
+    np.testing.assert_array_equal(data.read(rows), IMAGES[rows])
+    x, y = OnDevice(data, "cpu").batch(rows)
+    np.testing.assert_array_equal((x * 255).round().permute(0, 2, 3, 1).to(torch.uint8).numpy(), IMAGES[rows])
+    np.testing.assert_array_equal(y, LABELS[rows])
+    check_source(GeneratedImages(tuple(paths)))
+    noisy = open_data("generated-images", path=paths, noise={"name": "label-noise", "fraction": 0.5})
+    assert isinstance(noisy, ImagePool) and noisy.corrupted is not None and noisy.corrupted.sum() == 20
+
+
+def test_a_part_of_the_rows_of_several_files(tmp_path: Path) -> None:
+    mixed = np.arange(20) % 10
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+    paths = [stored(tmp_path / str(n), image=IMAGES[20 * n : 20 * n + 20], label=mixed) for n in range(2)]
+    part = open_data("generated-images", path=paths, start=7, count=25)
+    assert isinstance(part, ImagePool)
+    np.testing.assert_array_equal(part.read(np.arange(25)), IMAGES[7:32])
+    one = opened(paths, start=25)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(one.images, IMAGES[25:])
+    assert one.ids.pool == opened(paths[1], start=5).ids.pool, "of one file a part is the same however it is asked for"
+    with pytest.raises(DataError, match="rows 30 to 50 are wanted, and the 2 files have 40"):
+        open_data("generated-images", path=paths, start=30, count=20)
+
+
+def test_a_fault_in_one_of_several_files_is_told_with_its_name(tmp_path: Path) -> None:
+    first, second = halves(tmp_path)
+    np.savez(second, image=IMAGES[20:], label=LABELS[:7])
+    with pytest.raises(DataError, match=r"1/40.npz'\): 'label' is int32 of shape \(7,\) beside 20 images"):
+        open_data("generated-images", path=[first, second])
+    with pytest.raises(DataError, match="cannot hold the same data twice"):
+        open_data("generated-images", path=[first, first, stored(tmp_path)])
+    with pytest.raises(DataError, match="there is no file to read"):
+        open_data("generated-images", path=[])
+
+
+def test_it_can_stand_beside_others_in_a_pool_without_a_copy(tmp_path: Path) -> None:
     whole = opened(stored(tmp_path, label=np.arange(40) % 10))
     (tmp_path / "other").mkdir()
     other = opened(stored(tmp_path / "other", image=IMAGES[::-1], label=np.arange(40) % 10))
-    assert len(open_data([whole, other])) == 80
+    both = open_data([whole, other])
+    assert isinstance(both, ImagePool) and len(both) == 80
+    assert [np.shares_memory(*pair) for pair in zip(both.blocks, (whole.images, other.images), strict=True)] == [
+        True
+    ] * 2
+    assert len(pooled([both, opened(stored(tmp_path, image=IMAGES // 2), start=0)]).blocks) == 3  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match="the same data twice"):
+        pooled([both, other])
+
+
+def test_images_without_labels_wait_for_someone_to_label_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bare.npz", image=IMAGES)
+    with pytest.raises(DataError, match=r"no array 'label'; the file holds image.*pseudo-labelled"):
+        opened(str(tmp_path / "bare.npz"))
+    source = GeneratedImages(str(tmp_path / "bare.npz"))
+    bare = source.unlabelled(0)
+    np.testing.assert_array_equal(bare.read(np.arange(40)), IMAGES)  # type: ignore[attr-defined]
+    labelled = GeneratedImages(stored(tmp_path))
+    assert labelled.unlabelled(0).ids.pool == labelled.load().ids.pool
+
+
+def test_what_is_written_is_read_the_same(tmp_path: Path) -> None:
+    data = open_data("generated-images", path=halves(tmp_path))
+    assert isinstance(data, ImagePool)
+    path = write_generated(data, tmp_path / "both.npz")
+    with np.load(path) as held:
+        np.testing.assert_array_equal(held["image"], IMAGES)
+        assert held["label"].dtype == np.int64 and held["label"].tolist() == LABELS.tolist()
+    again = opened(str(path))
+    assert held_in_file(again.images) and again.labels.tolist() == LABELS.tolist()
+    before = path.read_bytes()
+    assert write_generated(again, path).read_bytes() == before
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["0", "1", "both.npz"]
+    with pytest.raises(DataError, match="images of 3×8×8, and a file of generated images holds images of 3×32×32"):
+        write_generated(ImageDataset.from_arrays(pictures(4), np.arange(4) % 2, name="small"), tmp_path / "no.npz")
 
 
 @pytest.mark.parametrize(

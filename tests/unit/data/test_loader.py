@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paredown.data import ImageDataset, OnDevice, batches, epoch_order, open_data
+from paredown.data import Augmentation, ImageDataset, ImagePool, OnDevice, batches, epoch_order, open_data, pooled
 
 
 @given(seed=st.integers(0, 2**31), epoch=st.integers(0, 500))
@@ -47,3 +49,25 @@ def test_a_batch_holds_the_images_and_labels_of_its_positions() -> None:
     raw = device.raw(positions)
     assert raw.dtype == torch.uint8 and raw.shape == (3, 3, 8, 8)
     np.testing.assert_array_equal(raw.permute(0, 2, 3, 1), data.images[positions])
+
+
+def test_a_pool_gives_what_a_copy_of_its_members_would() -> None:
+    members = [open_data("synthetic", n=n, seed=n) for n in (12, 5, 30)]
+    pool = pooled(members)
+    assert isinstance(pool, ImagePool) and all(isinstance(member, ImageDataset) for member in members)
+    copied = replace(members[0], images=np.concatenate(pool.blocks), labels=pool.labels, ids=pool.ids)  # type: ignore[type-var]
+    augmentation = Augmentation(crop=2, flip=True, cutout=3)
+    draw = np.random.default_rng(0)
+    for positions in (
+        draw.permutation(47),
+        np.array([46, 0, 12, 11]),
+        np.array([13, 16]),
+        np.arange(47),
+        np.array([40]),
+    ):
+        np.testing.assert_array_equal(pool.read(positions), copied.read(positions))
+        ours, theirs = (OnDevice(data, "cpu") for data in (pool, copied))
+        assert ours.raw(positions).is_contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(ours.batch(positions), theirs.batch(positions), rtol=0, atol=0)
+        moved = [there.augmented(positions, augmentation, 7) for there in (ours, theirs)]
+        torch.testing.assert_close(*moved, rtol=0, atol=0)

@@ -36,7 +36,7 @@ def test_the_outer_product_is_the_gradient_of_weight_and_bias(data, checkpoint) 
     layer = last_linear(net)
     classes, width = layer.out_features, layer.in_features + 1
     assert matrix.factors == (classes, width) and matrix.metric == "euclidean"
-    assert matrix.encoder == "last-layer-gradient" and matrix.vectors.shape == (20, classes + width)
+    assert matrix.encoder.startswith("last-layer-gradient ") and matrix.vectors.shape == (20, classes + width)
     for row in range(20):
         image = torch.from_numpy(data.images[row : row + 1]).permute(0, 3, 1, 2).float() / 255
         loss = functional.cross_entropy(net(image), torch.tensor([data.labels[row]]))

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from tests.photographs import as_bytes, imagenet_folder, photograph
 from tests.wrong_inputs import pictures
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from paredown import embed
@@ -168,7 +168,7 @@ def test_sscd_is_trunk_generalised_mean_linear_and_length_1(deep: dict[str, Tens
     maps = slow_maps(deep, (x - mean) / std)
     pooled = (maps.clamp(min=1e-6) ** 3).flatten(2).mean(2) ** (1 / 3)
     wanted = functional.normalize(pooled @ deep["fc.weight"].T + deep["fc.bias"])
-    assert matrix.normalised and matrix.metric == "cosine" and matrix.encoder == "sscd"
+    assert matrix.normalised and matrix.metric == "cosine" and matrix.encoder.startswith("sscd ")
     np.testing.assert_allclose(matrix.vectors, wanted, atol=1e-4)
     np.testing.assert_array_equal(matrix.ids.keys, data.ids.keys)
 
@@ -277,15 +277,6 @@ class Harmful:
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
-    class Small(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x
-
-    script = tmp_path / "script.pt"
-    with pytest.warns(DeprecationWarning):
-        torch.jit.save(torch.jit.trace(Small(), torch.zeros(1)), str(script))
-    with pytest.raises(DataError, match=r"script.pt is TorchScript, a program"):
-        read_weights(str(script), "here")
     torch.save({"a": Harmful()}, tmp_path / "harm.pt")
     with pytest.raises(DataError, match=r"harm.pt is damaged or holds more than tensors"):
         read_weights(str(tmp_path / "harm.pt"), "here")
@@ -317,8 +308,6 @@ def test_what_cannot_be_embedded_is_said(shallow_file: str, tmp_path: Path, deep
     trunk = {name: value for name, value in deep.items() if not name.startswith("fc.")}
     with pytest.raises(DataError, match=r"no last layer 'fc'"):
         Sscd(saved(trunk, tmp_path / "trunk.pt")).tower()
-    with pytest.raises(DataError, match=r"have Classy Vision's names. Give the file whose name ends in"):
-        Sscd(saved({"embeddings.1.weight": torch.zeros(1)}, tmp_path / "classy.pt")).tower()
     big = torchvision_state(deep=False) | {"fc.bias": torch.full((16,), 1e6)}
     with pytest.raises(MethodError, match=r"a vector is not finite in float16"):
         encoder = Sscd(saved(big, tmp_path / "big.safetensors"), size=32, normalise=False, dtype="float16")

@@ -20,7 +20,7 @@ from paredown.evaluation import Accuracy, RobustAccuracy
 from paredown.method import build
 from paredown.runtime import Runtime
 
-CHECKS = ("check-more-steps", "check-unbounded", "check-black-box", "check-gradients")
+CHECKS = ("check-more-steps", "check-unbounded", "check-black-box", "check-transfer", "check-gradients")
 
 
 class Changed(nn.Module):
@@ -123,9 +123,9 @@ def test_a_robust_network_passes_every_check() -> None:
     ("change", "failed"),
     [
         # So large that the softmax is exactly 1 and its gradient 0.
-        (lambda z: 1e4 * z, {"check-unbounded", "check-black-box", "check-gradients"}),
+        (lambda z: 1e4 * z, {"check-unbounded", "check-black-box", "check-transfer", "check-gradients"}),
         # Steps, which are flat wherever they are.
-        (lambda z: (4 * z).round() / 4, {"check-unbounded", "check-black-box", "check-gradients"}),
+        (lambda z: (4 * z).round() / 4, {"check-unbounded", "check-black-box", "check-transfer", "check-gradients"}),
     ],
     ids=["saturated", "quantised"],
 )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from paredown import EmbeddingMatrix, ExampleIds, Runtime, ScoreTable, Store, extrapolate, select
 from paredown.artifacts import Pool
 from paredown.artifacts.shards import Rows
+from paredown.data import ImageDataset, pooled
 from paredown.errors import MethodError, PoolMismatch
 from paredown.scoring import extrapolated
 from paredown.scoring.extrapolation import AbstractExtrapolation, KernelRidge, NearestMean, Predict
+from paredown.scoring.graph_network import GraphNetwork
 from paredown.verbs import VERBS
 
 QUIET = Runtime(device="cpu", progress=False)
@@ -106,6 +110,68 @@ def test_pools_that_do_not_belong_together_are_refused() -> None:
         extrapolate([SCORES, SCORES], [KNOWN, half], UNKNOWN, runtime=QUIET)
     with pytest.raises(MethodError, match="select takes one table as scores=, and was given 2"):
         select("highest", scores=[SCORES, SCORES], fraction=0.5)  # type: ignore[arg-type]
+
+
+def labelled(matrix: EmbeddingMatrix, labels: np.ndarray) -> ImageDataset:
+    """Images whose ids are those of the vectors; nobody looks at their pixels."""
+    pixels = np.zeros((len(labels), 1, 1, 1), np.uint8)
+    return replace(ImageDataset.from_arrays(pixels, labels, name=matrix.ids.pool.sources[0]), ids=matrix.ids)
+
+
+LABELS = np.random.default_rng(3).integers(0, 3, 550)
+OF_KNOWN, OF_UNKNOWN = labelled(KNOWN, LABELS[:400]), labelled(UNKNOWN, LABELS[400:])
+# A score that goes by the class as much as by the vector, as those of labels do.
+BY_CLASS = table(KNOWN.ids, SCORES.values / 3 + 0.5 * LABELS[:400])
+
+
+def test_class_by_class_each_is_predicted_from_its_own() -> None:
+    both = [OF_KNOWN, OF_UNKNOWN]
+    found = extrapolate(BY_CLASS, KNOWN, UNKNOWN, NearestMean(5), data=both, runtime=QUIET)
+    for label in range(3):
+        mine, asked = LABELS[:400] == label, LABELS[400:] == label
+        near = NearestMean(5).learn(
+            KNOWN.vectors[mine],
+            BY_CLASS.values[mine],
+            metric="euclidean",
+            device=torch.device("cpu"),
+            block_mb=9,
+            seed=0,
+        )
+        np.testing.assert_array_equal(found.values[asked], near(UNKNOWN.vectors[asked]))
+    alone = extrapolate(BY_CLASS, KNOWN, UNKNOWN, NearestMean(5), runtime=QUIET)
+    noted, other = (table.notes["extrapolated"] for table in (found, alone))
+    assert noted["by_class"] and "by_class" not in other
+    assert noted["held_out"]["spearman"] > 0.9 > other["held_out"]["spearman"] + 0.3
+
+
+@pytest.mark.parametrize("method", [NearestMean(3), KernelRidge(), GraphNetwork(width=8, steps=20)], ids=repr)
+def test_class_by_class_shards_and_pools_change_nothing(method: AbstractExtrapolation, tmp_path: Path) -> None:
+    how: dict[str, Any] = {"data": pooled([OF_KNOWN, OF_UNKNOWN]), "held_out": 0.0, "seed": 0, "runtime": QUIET}
+    whole = extrapolated.extrapolated([BY_CLASS], [KNOWN], UNKNOWN, method, folder=None, **how)
+    parts = extrapolated.extrapolated([BY_CLASS], [KNOWN], UNKNOWN, method, folder=tmp_path, shard=40, **how)
+    np.testing.assert_allclose(parts.values, whole.values, rtol=1e-5)
+    halves = [KNOWN.ids.take(np.arange(200)), KNOWN.ids.take(np.arange(200, 400))]
+    known = [EmbeddingMatrix(half, KNOWN.vectors[half.keys], metric="euclidean", encoder="e") for half in halves]
+    scores = [table(half, BY_CLASS.values[half.keys]) for half in halves]
+    several = extrapolated.extrapolated(scores, known, UNKNOWN, method, folder=None, **how)
+    np.testing.assert_allclose(several.values, whole.values, rtol=1e-5)
+
+
+def test_classes_that_cannot_be_predicted_are_named() -> None:
+    with pytest.raises(
+        PoolMismatch, match=r"the unknown vectors index pool .* Give the labelled examples .* as a list"
+    ):
+        extrapolate(BY_CLASS, KNOWN, UNKNOWN, data=OF_KNOWN, runtime=QUIET)
+    part = np.flatnonzero(LABELS[:400] != 2)
+    lacking = table(KNOWN.ids.take(part), BY_CLASS.values[part])
+    with pytest.raises(
+        MethodError, match="no example of class '2' has a score, and each is predicted from its own class"
+    ):
+        extrapolate(lacking, KNOWN, UNKNOWN, data=[OF_KNOWN, OF_UNKNOWN], runtime=QUIET)
+    few = np.concatenate([part, np.flatnonzero(LABELS[:400] == 2)[:3]])
+    rare = table(KNOWN.ids.take(few), BY_CLASS.values[few])
+    with pytest.raises(MethodError, match=r"Class '2' alone: NearestMean\(neighbors=12\): only 3 examples have scores"):
+        extrapolate(rare, KNOWN, UNKNOWN, data=[OF_KNOWN, OF_UNKNOWN], held_out=0, runtime=QUIET)
 
 
 def test_kernel_ridge_stays_in_the_scores_range() -> None:

@@ -35,29 +35,6 @@ def predicted(
     return learnt(queries)
 
 
-@pytest.mark.parametrize(
-    ("k", "weights", "expected"),
-    [
-        (1, "uniform", [0.1, 0.9]),
-        (1, "distance", [0.1, 0.9]),
-        (1, "exponential", [0.1, 0.9]),
-        (2, "uniform", [0.2, 0.6]),
-        (2, "distance", [0.2, 0.6514718626]),
-        (3, "uniform", [0.3, 0.5666666667]),
-        (3, "distance", [0.2878679656, 0.5853383036]),
-    ],
-)
-def test_known_values_by_euclidean_distance(k: int, weights: Any, expected: list[float]) -> None:
-    np.testing.assert_allclose(predicted(NearestMean(k, weights), POINTS, SCORES, QUERIES), expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize(("weights", "expected"), [("uniform", 0.3), ("distance", 0.3047378541)])
-def test_known_values_by_cosine(weights: Any, expected: float) -> None:
-    points = np.array([[1, 0], [1, 1], [0, 2], [-1, 0]], dtype=np.float64)
-    found = predicted(NearestMean(3, weights), points, SCORES, np.array([[2.0, 1.0]]), metric="cosine")
-    np.testing.assert_allclose(found, [expected], rtol=0, atol=1e-9)
-
-
 def test_exponential_weights_by_hand() -> None:
     weights = np.exp([-1.0, -1.0, -np.sqrt(2)])
     expected = weights @ SCORES[[0, 2, 1]] / weights.sum()

@@ -1,7 +1,8 @@
-"""The spectral score and dynamic uncertainty beside the numbers of the specification and a plain transform."""
+"""The spectral score beside a plain transform, and what it shares with dynamic uncertainty."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,49 +12,18 @@ from hypothesis import strategies as st
 
 from paredown.artifacts import ExampleIds, Pool, TrainingDynamics
 from paredown.errors import MethodError
+from paredown.method import build
 from paredown.scoring import DynamicUncertainty, Spectral, score_dynamics, spectrum
 from paredown.scoring.base import AbstractDynamicsScorer
 from paredown.scoring.spectrum import Traces, spectrum_norm, without_gaps
 
-P = np.array([[0.1, 0.5, 0.9], [0.3, 0.5, 0.95], [0.2, 0.5, 0.85], [0.6, 0.5, 0.9], [0.9, 0.5, 0.99], [0.8, 0.5, 0.97]])
+BOTH = [DynamicUncertainty(3), DynamicUncertainty(3, last_window=True), Spectral()]
 
 
-def dynamics(matrix: np.ndarray, quantity: str = "confidence") -> TrainingDynamics:
+def dynamics(matrix: np.ndarray, quantity: str = "confidence", best_epoch: int | None = None) -> TrainingDynamics:
     ids = ExampleIds.of_pool(Pool(("a",), matrix.shape[1], "0" * 64))
-    return TrainingDynamics(ids, [{quantity: row.astype(np.float32)} for row in matrix], quantities=(quantity,))
-
-
-def test_known_spectra() -> None:
-    np.testing.assert_allclose(spectrum_norm(P), [3.6782923076, 0, 0.6307416430], rtol=0, atol=1e-9)
-    np.testing.assert_allclose(score_dynamics(Spectral(), dynamics(P)), spectrum_norm(P), rtol=0, atol=1e-5)
-    by_hand = np.array([[0, 1, 0, 1], [0, 1, 1, 1]], dtype=np.float64).T
-    np.testing.assert_allclose(score_dynamics(Spectral(), dynamics(by_hand)), [2, 3], rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("last_window", "expected"),
-    [(False, [0.2197850195, 0, 0.0569819963]), (True, [0.2030268954, 0, 0.0545510363])],
-)
-def test_known_dynamic_uncertainty(last_window: bool, expected: list[float]) -> None:
-    found = score_dynamics(DynamicUncertainty(3, last_window=last_window), dynamics(P))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("trace", "expected"),
-    [
-        ([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], 0.158113883),
-        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 0.9, 0.8], 0.2889203913),
-    ],
-)
-def test_known_dynamic_uncertainty_of_ten_epochs(trace: list[float], expected: float) -> None:
-    found = score_dynamics(DynamicUncertainty(), dynamics(np.array(trace)[:, None]))
-    np.testing.assert_allclose(found, [expected], rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("scorer", [DynamicUncertainty(3), Spectral()], ids=["windows", "spectrum"])
-def test_both_remove_the_second_example_first(scorer: AbstractDynamicsScorer) -> None:
-    assert score_dynamics(scorer, dynamics(P)).argmin() == 1
+    rows = [{quantity: row.astype(np.float32)} for row in matrix]
+    return TrainingDynamics(ids, rows, quantities=(quantity,), best_epoch=best_epoch)
 
 
 @given(seed=st.integers(0, 1000), epochs=st.integers(2, 9))
@@ -90,9 +60,47 @@ def test_either_image_can_be_looked_at(method: Any) -> None:
     assert (score_dynamics(scorer, attacked) > 0).all()
 
 
+@pytest.mark.parametrize("scorer", BOTH, ids=repr)
+@given(seed=st.integers(0, 1000))
+def test_shifting_changes_nothing_and_scaling_scales(scorer: AbstractDynamicsScorer, seed: int) -> None:
+    traces = np.random.default_rng(seed).integers(0, 17, (8, 5)) / 16  # so that float32 loses nothing
+    scores = score_dynamics(scorer, dynamics(traces))
+    np.testing.assert_allclose(score_dynamics(scorer, dynamics(traces - 0.5)), scores, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(score_dynamics(scorer, dynamics(-2 * traces)), 2 * scores, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scorer", BOTH, ids=repr)
+def test_files_give_the_same_as_memory(scorer: AbstractDynamicsScorer, tmp_path: Path) -> None:
+    seen = dynamics(np.random.default_rng(0).random((9, 20)))
+    opened = TrainingDynamics.open(seen.save(tmp_path / "dynamics"))
+    np.testing.assert_array_equal(score_dynamics(scorer, opened), score_dynamics(scorer, seen))
+
+
+@pytest.mark.parametrize("method", [Spectral, DynamicUncertainty])
+def test_until_the_best_epoch(method: Any) -> None:
+    matrix = np.random.default_rng(0).random((20, 6))
+    scorer = method(until="best")
+    first = score_dynamics(method(), dynamics(matrix[:12]))
+    np.testing.assert_array_equal(score_dynamics(scorer, dynamics(matrix, best_epoch=12)), first)
+    assert build("scorer", scorer.plain()) == scorer
+    with pytest.raises(MethodError, match=r"\(until=best\): the dynamics do not say which epoch was the best"):
+        score_dynamics(scorer, dynamics(matrix))
+    with pytest.raises(MethodError, match=r"Spectral.*hold 1 epoch up to the best one|hold 1 epochs up to the best"):
+        score_dynamics(scorer, dynamics(matrix, best_epoch=1))
+
+
+def test_a_best_epoch_within_the_first_window_is_refused() -> None:
+    """Where published code divides by 0: as many epochs as the window, of which the last does not count."""
+    matrix = np.random.default_rng(0).random((20, 6))
+    sentence = "hold 10 epochs up to the best one, and the last window does not count"
+    with pytest.raises(MethodError, match=sentence):
+        score_dynamics(DynamicUncertainty(until="best"), dynamics(matrix, best_epoch=10))
+    assert (score_dynamics(DynamicUncertainty(until="best"), dynamics(matrix, best_epoch=11)) > 0).all()
+
+
 def test_one_epoch_is_refused() -> None:
     with pytest.raises(MethodError, match="one value has no frequencies"):
-        score_dynamics(Spectral(), dynamics(P[:1]))
+        score_dynamics(Spectral(), dynamics(np.zeros((1, 3))))
 
 
 def test_a_full_disk_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from paredown.errors import MethodError
+from paredown.method import build
 from paredown.training.optimizers import Adam, AdamW, Sgd, set_rate
 
 
@@ -34,6 +35,33 @@ def test_weight_decay_reaches_every_parameter_unless_norms_are_spared() -> None:
     assert {weight.ndim for weight in decayed["params"]} == {2, 4} and decayed["weight_decay"] == 5e-4
     assert {weight.ndim for weight in spared["params"]} == {1} and spared["weight_decay"] == 0
     assert len(decayed["params"]) + len(spared["params"]) == len(list(network.parameters()))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(
+            {"name": "convnet", "width": 4, "depth": 2, "norm": norm}
+            for norm in ("batch", "instance", "group", "layer")
+        ),
+        *({"name": name, "width": 4, "stages": (1, 1)} for name in ("resnet18", "resnet50", "preact-resnet18")),
+        {"name": "preact-swish", "width": 4, "stages": (1, 1)},
+        {"name": "wide-resnet", "depth": 10, "width": 1, "activation": "relu"},
+        {"name": "small-resnet", "width": 4},
+        {"name": "simple-cnn"},
+    ],
+    ids=lambda model: model["name"] + model.get("norm", ""),
+)
+def test_norms_of_every_family_are_spared_by_their_type(model) -> None:
+    network = build("model", model).build((3, 16, 16), 10)
+    decayed, spared = Sgd(spare_norms=True).build(network).param_groups
+    owners = {weight: module for module in network.modules() for weight in module.parameters(recurse=False)}
+    for weight in decayed["params"]:
+        assert isinstance(owners[weight], nn.Conv2d | nn.Linear) and weight is owners[weight].weight
+    for weight in spared["params"]:
+        assert "Norm" in type(owners[weight]).__name__ or weight is owners[weight].bias
+    assert decayed["weight_decay"] == 5e-4 and spared["weight_decay"] == 0.0
+    assert {*decayed["params"], *spared["params"]} == set(network.parameters())
 
 
 def test_frozen_parameters_are_left_out() -> None:

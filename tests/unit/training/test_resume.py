@@ -16,13 +16,15 @@ import torch
 
 import paredown.artifacts.checkpoint
 import paredown.artifacts.dynamics
+import paredown.artifacts.ids
 import paredown.training.resume
-from paredown.artifacts import ALL_QUANTITIES
+from paredown.artifacts import ADVERSARIAL_QUANTITIES, ALL_QUANTITIES, Trained
+from paredown.attacks import Pgd
 from paredown.data.dataset import ImageDataset
 from paredown.log import MetricsFile
 from paredown.models.convnet import ConvNet
 from paredown.runtime import Runtime
-from paredown.training import Adam, AdamW, Recording, Sgd, Training, fit
+from paredown.training import Adam, AdamW, Constant, Recording, Sgd, Trades, Training, Validation, fit
 from paredown.training.resume import read_state, write_state
 
 RUNTIME = Runtime(device="cpu", progress=False, save_seconds=0)
@@ -44,7 +46,8 @@ class Interruptions:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.left: int | None = None
         self.seen = 0
-        for module in (paredown.training.resume, paredown.artifacts.dynamics, paredown.artifacts.checkpoint):
+        artifacts = paredown.artifacts
+        for module in (paredown.training.resume, artifacts.dynamics, artifacts.checkpoint, artifacts.ids):
             self._guard(monkeypatch, module, "save_file", half=True)
         self._guard(monkeypatch, Path, "replace")
         self._guard(monkeypatch, Path, "unlink")
@@ -91,6 +94,39 @@ def test_an_interruption_anywhere_leaves_the_bytes_of_none(
     assert not any("resume" in name or ".new" in name for name in expected)
     assert interruptions.seen > 30
     for moment in range(interruptions.seen):
+        folder = tmp_path / str(moment)
+        assert not interruptions.run(job(folder), moment)
+        assert interruptions.run(job(folder), None)
+        assert files(folder) == expected, f"interrupted before write {moment}"
+
+
+def test_an_interrupted_choice_of_the_best_epoch_is_the_same_choice(
+    tmp_path: Path, images: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = Pgd(eps=0.1, step=0.05, steps=2)
+    training = Training(
+        epochs=40,
+        batch_size=20,
+        optimizer=Sgd(lr=0.05),
+        schedule=Constant(),
+        objective=Trades(attack=attack),
+        average=0.7,
+        average_warmup=0.02,
+        validation=Validation(examples=20, attack=replace(attack, steps=4, loss="carlini-wagner"), patience=1),
+    )
+    model = ConvNet(width=4, depth=1, norm="batch")
+    recording = Recording(("confidence", *ADVERSARIAL_QUANTITIES), by="evaluation", block=9)
+
+    def job(folder: Path) -> Callable[[], None]:
+        return lambda: fit(images, model, training, recording=recording, runtime=RUNTIME, folder=folder)
+
+    interruptions = Interruptions(monkeypatch)
+    assert interruptions.run(job(tmp_path / "whole"), None)
+    expected = files(tmp_path / "whole")
+    trained = Trained.parts(tmp_path / "whole")
+    assert trained.best_epoch is not None and 1 < trained.best_epoch == len(trained.dynamics) - 2 < 38
+    writes = interruptions.seen
+    for moment in sorted({*range(0, writes, 4), *range(writes - 8, writes)}):
         folder = tmp_path / str(moment)
         assert not interruptions.run(job(folder), moment)
         assert interruptions.run(job(folder), None)

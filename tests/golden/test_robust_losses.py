@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from paredown.training.objectives import smoothed
 from paredown.training.robust_losses import mart, trades
 
 Z = torch.tensor([[2, 0.5, -1], [0, 1, 0.25]], dtype=torch.float64)
@@ -23,6 +24,11 @@ Y = torch.tensor([0, 1])
         (partial(trades, beta=5, label_smoothing=0.1), 1.5287779594),
         (partial(trades, beta=6), 1.6244124961),
         (partial(mart, beta=5), 1.9998864728),
+        (partial(mart, beta=0), 1.6563672278),
+        (lambda z, moved, y: smoothed(z, y, 0.0), 0.4256052758),
+        (lambda z, moved, y: smoothed(z, y, 0.1), 0.5297719425),
+        (lambda z, moved, y: trades(z, moved, y, beta=1) - smoothed(z, y, 0.0), 0.1998012034),
+        (lambda z, moved, y: mart(z, moved, y, beta=1) - mart(z, moved, y, beta=0), 0.0687038490),
     ],
 )
 def test_values(loss: Callable[..., Tensor], expected: float) -> None:
