@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from tests.unit.attacks.test_vectors import Linear, X, Y
+from tests.golden.test_robust_attack_vectors import Linear, X, Y
 
 from paredown.attacks import Ball, ascend, losses
 from paredown.training.robust_losses import mart, trades
