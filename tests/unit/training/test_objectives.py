@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.unit.attacks.test_vectors import Linear, X, Y
+from tests.golden.test_robust_attack_vectors import Linear, X, Y
 from torch import Tensor, nn
 
 from paredown.artifacts import ADVERSARIAL_QUANTITIES, Trained
