@@ -9,7 +9,8 @@ Beside the seconds stand forward-equivalents: operations of a step, counted, in 
 clock starts both take a step from the same weights on the same batch from the same start; their losses must agree.
 
 Ensemble: a small network trained by `fast` on a part of the digits, 1000 other digits, two radii. What each attack
-costs in full on every example is measured with logits that nothing can fool.
+costs in full on every example is measured with logits that nothing can fool. The share that the ensemble costs is not
+far from the robust accuracy: what survives goes through everything.
 """
 
 from __future__ import annotations
@@ -121,6 +122,12 @@ class Operations(TorchDispatchMode):
         return out
 
 
+def operations(work: Callable[[], Any]) -> int:
+    with Operations() as counter:
+        work()
+    return counter.total
+
+
 def objective(name: str) -> Any:
     return Trades(attack=ATTACK) if name == "trades" else Madry(attack=ATTACK)
 
@@ -180,11 +187,6 @@ class Pair:
 
     def equivalents(self) -> tuple[float, float]:
         """Gives the forward-equivalents of our step and of the obvious one, counted."""
-
-        def operations(work: Callable[[], Any]) -> int:
-            with Operations() as counter:
-                work()
-            return counter.total
 
         x, _ = self.feed.inputs.batch(np.arange(self.batch))
         with torch.no_grad():
@@ -254,7 +256,7 @@ def robust_small_network(eps: float, folder: Path) -> tuple[nn.Module, Tensor, T
     fast = Fast(attack=Fgsm(eps=eps), noise=1.0)
     training = Training(steps=600, batch_size=64, optimizer=Sgd(lr=0.1), schedule=OneCycle(), objective=fast)
     quiet = Runtime(device="cpu", precision="float32", progress=False)
-    fit(data, build("model", {"name": "convnet", "width": 16}), training, runtime=quiet, folder=folder)
+    fit(data, build("model", {"name": "convnet", "width": 32}), training, runtime=quiet, folder=folder)
     x = torch.from_numpy(images[:1000]).permute(0, 3, 1, 2).float() / 255
     return load(Trained.adopt(folder).checkpoint), x.contiguous(), torch.from_numpy(labels[:1000])
 
@@ -263,7 +265,7 @@ def ensemble(eps: float, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         made, x, y = robust_small_network(eps, Path(folder))
     attacks = quick_ensemble("linf", eps)
-    parts = [slice(first, first + 250) for first in range(0, len(x), 250)]
+    parts = [slice(first, first + 500) for first in range(0, len(x), 500)]
     here = Place(torch.device("cpu"))
     found: list[Tensor] = []
 
@@ -280,8 +282,7 @@ def ensemble(eps: float, rounds: int) -> dict[str, Any]:
             for attack in attacks:
                 attack(made, x[part], y[part])
 
-    for attack in attacks:  # the first steps choose kernels
-        attack(made, x[:20], y[:20])
+    counted = [operations(work) for work in (one_after_another, everything, alone)]  # and kernels are chosen
     times = [[clocked(here, work) for work in (one_after_another, everything, alone)] for _ in range(rounds)]
     ours, full, each = ([one[place] for one in times] for place in range(3))
     fooled_by = torch.cat(found)
@@ -296,6 +297,7 @@ def ensemble(eps: float, rounds: int) -> dict[str, Any]:
         "share_of_every_attack_in_full": statistics.median(ratios), "share_of_rounds": [min(ratios), max(ratios)],
         "share_of_processor_time": statistics.median(a[1] / b[1] for a, b in zip(ours, full, strict=True)),
         "share_of_each_alone": statistics.median(a[0] / b[0] for a, b in zip(ours, each, strict=True)),
+        "share_of_operations": counted[0] / counted[1], "share_of_operations_of_each_alone": counted[0] / counted[2],
         "rounds": rounds,
     }  # fmt: skip
 
@@ -329,8 +331,9 @@ def main() -> None:
     for row in attacked:
         print(
             f"ensemble, {row['threat']}: clean {row['clean_accuracy']:.1%}, robust {row['robust_accuracy']:.1%} of "
-            f"{row['n']}; {row['share_of_every_attack_in_full']:.2f} of every attack in full on every example, "
-            f"{row['share_of_each_alone']:.2f} of each alone"
+            f"{row['n']}; of every attack in full on each {row['share_of_every_attack_in_full']:.2f} of the time "
+            f"and {row['share_of_operations']:.2f} of the operations; of each attack alone "
+            f"{row['share_of_operations_of_each_alone']:.2f} of the operations"
         )
     about = {"device": device, "torch": torch.__version__, "python": platform.python_version()}
     about |= {"threads": asked.threads, "load_before": load_before, "load_after": os.getloadavg()[0]}

@@ -20,7 +20,7 @@ SOURCE = ROOT / "src" / "paredown"
 NO_SIDEWAYS = 6
 TORCH_FROM = 3
 # Conversions to torch's own classes, which only a caller who has torch asks for.
-TORCH_WHEN_CALLED = {"paredown.artifacts.selection"}
+TORCH_WHEN_CALLED = {"paredown.artifacts.distilled", "paredown.artifacts.selection"}
 
 
 class Import(NamedTuple):

@@ -22,7 +22,9 @@ from paredown import catalog, rng
 from paredown.artifacts import Checkpoint, EmbeddingMatrix, ExampleIds, Pool, Selection, Trained, TrainingDynamics
 from paredown.artifacts.dynamics import ALL_QUANTITIES
 from paredown.data import ImageDataset
-from paredown.evaluation import AbstractSelectionProbe
+from paredown.distillation.base import Task
+from paredown.distillation.initial import begin_as
+from paredown.evaluation import AbstractContrastProbe, AbstractSelectionProbe, AbstractTrainingSetProbe
 from paredown.method import Method, build
 from paredown.models import checkpoint_of, load, network
 from paredown.models.convnet import ConvNet
@@ -53,11 +55,26 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("noise", "label-noise"): {"fraction": 0.5},
     ("training", "training"): {"steps": 4, "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}},
     ("validation", "validation"): {"examples": 6},
+    ("distiller", "feature-regression"): {
+        "steps": 3,
+        "lr": 0.01,
+        "model": {"name": "widening-convnet", "width": 4, "depth": 1},
+    },
+    **{
+        ("probe", name): {
+            "model": {"name": "simple-cnn", "channels": [4]},
+            "training": {"steps": 3, "batch_size": 4, "objective": "squared-error"},
+            "networks": 2,
+        }
+        for name in ("class-incremental", "label-robustness")
+    },
+    ("probe", "membership"): {"attacks": ["threshold", "logistic-regression"]},
     ("scorer", "dual"): {"epochs": 5, "window": 3},
     ("scorer", "dynamic-uncertainty"): {"window": 3},
     ("scorer", "prototypicality"): {"clusters": 1},
     ("scorer", "recorded-mean"): {"quantity": "el2n"},
     ("scorer", "tdds"): {"window": 3},
+    ("selector", "classes"): {"classes": [0, 2]},
     ("selector", "threshold"): {"at_least": 0.1},
 }
 # Selectors of gradients, which are outer products of two parts; and of weights, which are at least 0.
@@ -69,6 +86,7 @@ NO_NUMBERS = {
     ("encoder", "sentence"): "reads files; the tests of embedding hold its numbers",
     ("model", "pretrained-text"): "reads files; the tests of models hold its numbers",
     ("model", "transformer"): "learns its vocabulary by an optional library; the tests of models hold its numbers",
+    ("model", "vgg11"): "halves images five times, and these have 16 pixels; golden arrays hold its norms",
     ("data", "synthetic-sentences"): "has no images; the tests of data hold its words",
     **{
         ("encoder", name): "reads files; the tests of embedding hold its numbers"
@@ -92,6 +110,7 @@ NO_NUMBERS = {
             "cifar10",
             "cifar100",
             "cinic10",
+            "cub-200",
             "datacomp",
             "fashion-mnist",
             "folder",
@@ -99,6 +118,9 @@ NO_NUMBERS = {
             "hugging-face",
             "idx",
             "imagenet",
+            "imagenet-resized",
+            "imagenette",
+            "imagewoof",
             "imdb",
             "mnist",
             "npz",
@@ -107,6 +129,7 @@ NO_NUMBERS = {
             "rotten-tomatoes",
             "sentences",
             "svhn",
+            "tiny-imagenet",
         )
     },
 }
@@ -118,11 +141,11 @@ def drawn(name: str, *shape: int) -> np.ndarray:
     return ((words >> np.uint64(40)) / 2.0**24).reshape(shape)
 
 
-def images() -> ImageDataset:
-    pixels = (drawn("pixels", 12, 8, 8, 3) * 256).astype(np.uint8)
-    pool = Pool(("versions:train",), 12, "0" * 16)
+def images(part: str = "") -> ImageDataset:
+    pixels = (drawn(f"pixels{part}", 12, 8, 8, 3) * 256).astype(np.uint8)
+    pool = Pool((f"versions:{part or 'train'}",), 12, ("1" if part else "0") * 16)
     return ImageDataset(
-        "versions:train", pixels, np.arange(12) % 3, ("a", "b", "c"), ExampleIds.of_pool(pool), (0.5,) * 3, (0.25,) * 3
+        pool.sources[0], pixels, np.arange(12) % 3, ("a", "b", "c"), ExampleIds.of_pool(pool), (0.5,) * 3, (0.25,) * 3
     )
 
 
@@ -165,10 +188,17 @@ def of_selector(selector: Any) -> Iterable[float]:
 
 
 def of_probe(probe: Any) -> Iterable[float]:
-    if not isinstance(probe, AbstractSelectionProbe):
-        return [row["value"] for row in probe.measure(load(checkpoint()), images(), runtime=CPU, seed=0)]
-    data = images()
+    data, others = images(), images("others")
     chosen = [Selection(data.ids.take(np.array(rows)), base=12) for rows in ([7, 0, 3, 4], [3, 1, 7, 9, 2])]
+    if isinstance(probe, AbstractTrainingSetProbe):
+        with tempfile.TemporaryDirectory() as folder:
+            rows = probe.measure(chosen, others, against=data, runtime=CPU, seed=0, folder=Path(folder))
+        return [row["value"] for row in rows]
+    if isinstance(probe, AbstractContrastProbe):
+        network, rows = load(checkpoint()), np.arange(12)
+        return [row["value"] for row in probe.measure(network, data, others, rows=rows, runtime=CPU, seed=0)]
+    if not isinstance(probe, AbstractSelectionProbe):
+        return [row["value"] for row in probe.measure(load(checkpoint()), data, runtime=CPU, seed=0)]
     matrix = EmbeddingMatrix(data.ids, drawn("vectors", 12, 4).astype(np.float32), metric="euclidean")
     rows = probe.measure(chosen[0], data, others=chosen, embeddings=matrix, runtime=CPU, seed=0)
     return [row["value"] for row in rows]
@@ -210,8 +240,8 @@ def of_recording(recording: Any) -> Iterable[float]:
 
 def of_augmentation(augmentation: Any) -> Iterable[float]:
     pixels = torch.arange(2 * 36, dtype=torch.uint8).view(2, 1, 6, 6)
-    moved = augmentation.apply(pixels, torch.Generator().manual_seed(0))
-    return moved.flatten().tolist()
+    x = pixels.float() if augmentation.normalised else pixels
+    return augmentation.apply(x, torch.Generator().manual_seed(0)).flatten().tolist()
 
 
 def of_data(source: Any) -> Iterable[float]:
@@ -237,6 +267,21 @@ def of_extrapolation(extrapolation: Any) -> Iterable[float]:
         vectors, drawn("values", 60), metric="euclidean", device=torch.device("cpu"), block_mb=256, seed=0
     )
     return predict(drawn("asked", 6, 4).astype(np.float32))
+
+
+def of_semantic_augmentation(augmentation: Any) -> Iterable[float]:
+    residuals, features = (torch.from_numpy(2 * drawn(name, 10, 4) - 1) for name in ("residuals", "features"))
+    kept = augmentation.kept(residuals.square().sum(dim=1))
+    return [*kept.tolist(), *augmentation.losses(residuals[kept], features[kept]).tolist()]
+
+
+def of_distiller(distiller: Any) -> Iterable[float]:
+    data = images()
+    rows = np.arange(12)
+    task = Task(data, rows, begin_as(data, rows, per_class=1, chosen=None, seed=0))
+    with tempfile.TemporaryDirectory() as folder:
+        made = distiller.distil(task, runtime=CPU, folder=Path(folder))
+    return [*np.abs(made.images).mean(axis=(1, 2, 3)), *made.labels.flatten()]
 
 
 def attackable() -> tuple[nn.Module, torch.Tensor]:
@@ -280,6 +325,8 @@ MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "encoder": lambda encoder: encoder.embed(images(), checkpoint=checkpoint(), runtime=CPU).vectors[:2, :12].flatten(),
     "index": of_index,
     "extrapolation": of_extrapolation,
+    "distiller": of_distiller,
+    "semantic-augmentation": of_semantic_augmentation,
     "attack": of_attack,
     "probe": of_probe,
 }

@@ -1,8 +1,8 @@
 """paredown: pares down what it takes to train, the data and the network, and shows the proof.
 
-The verbs are functions (`train`, `score`, `embed`, `connect`, `extrapolate`, `select`, `evaluate`), the nouns are
-artifacts (`ScoreTable`, `Selection`, …), and a method is a value handed to a verb. Names are imported when they are
-first used, so that importing the package costs nothing and needs no torch.
+The verbs are functions (`train`, `score`, `embed`, `connect`, `extrapolate`, `select`, `distill`, `evaluate`), the
+nouns are artifacts (`ScoreTable`, `Selection`, …), and a method is a value handed to a verb. Names are imported when
+they are first used, so that importing the package costs nothing and needs no torch.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paredown.artifacts import (
         Checkpoint,
+        DistilledSet,
         EmbeddingMatrix,
         ExampleIds,
         NeighborGraph,
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from paredown.runtime import Runtime
     from paredown.store import Store
     from paredown.training import Recorder
-    from paredown.verbs import connect, embed, evaluate, extrapolate, score, select, train
+    from paredown.verbs import connect, distill, embed, evaluate, extrapolate, score, select, train
 
 _HOMES = {
-    "paredown.verbs": ("train", "score", "embed", "connect", "extrapolate", "select", "evaluate"),
+    "paredown.verbs": ("train", "score", "embed", "connect", "extrapolate", "select", "distill", "evaluate"),
     "paredown.artifacts": (
         "Checkpoint",
+        "DistilledSet",
         "EmbeddingMatrix",
         "ExampleIds",
         "NeighborGraph",
@@ -55,6 +57,7 @@ __version__ = metadata.version("paredown")
 
 __all__ = [
     "Checkpoint",
+    "DistilledSet",
     "EmbeddingMatrix",
     "ExampleIds",
     "NeighborGraph",
@@ -68,6 +71,7 @@ __all__ = [
     "Trained",
     "TrainingDynamics",
     "connect",
+    "distill",
     "embed",
     "evaluate",
     "extrapolate",

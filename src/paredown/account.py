@@ -78,7 +78,7 @@ class Account:
         self.accuracies = self._accuracies()
         self.attacked = self._attacked()
         self.trials = trials(self.made, self._asked, counts=lambda subject: subject in self.accuracies)
-        fingerprint = self.trials[0].pool if self.trials else None
+        fingerprint = next((trial.pool for trial in self.trials if trial.real), None)
         self.data: Any = next((d for d in run.data.values() if d.ids.pool.fingerprint == fingerprint), None)
         baselines = ("", FULL, RANDOM, BALANCED)
         # Of a pool that has no name in the recipe no page can be written.

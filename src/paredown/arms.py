@@ -50,6 +50,11 @@ class Trial:
         """What a report calls the network."""
         return str(self.made.artifact.checkpoint.digest())[:16]
 
+    @property
+    def real(self) -> bool:
+        """Whether it was trained on examples of a data set, and not on learnt ones."""
+        return "pool" in self.asked["data"]
+
 
 def trials(made: Sequence[Made], asked: Asked, *, counts: Callable[[str], bool]) -> list[Trial]:
     """Gives the trainings of a run.
@@ -57,7 +62,8 @@ def trials(made: Sequence[Made], asked: Asked, *, counts: Callable[[str], bool])
     Args:
         made: everything that the run made.
         asked: gives the arguments that a result was made from.
-        counts: says of a network's name in reports whether it belongs to an arm; others have the arm "".
+        counts: says of a network's name in reports whether it belongs to an arm; others have the arm "", and so has
+            one that was trained on distilled images, which are neither all of the data nor a part of it.
     """
     selections = {one.artifact.digest(): one for one in made if isinstance(one.artifact, Selection)}
     trainings = [(one, asked(one)) for one in made if isinstance(one.artifact, Trained)]
@@ -66,10 +72,11 @@ def trials(made: Sequence[Made], asked: Asked, *, counts: Callable[[str], bool])
     for one, arguments in trainings:
         selection = next((one for one in _chosen(arguments, selections) if _pool(one) == pool), None)
         found.append(Trial(one, arguments, pool, selection, "", fraction_of(selection)))
-    chosen = [trial.selection for trial in found if trial.selection is not None and counts(trial.subject)]
+    compared = {trial.subject for trial in found if counts(trial.subject) and trial.real}
+    chosen = [trial.selection for trial in found if trial.selection is not None and trial.subject in compared]
     names = arm_names(list({one.artifact.digest(): one for one in chosen}.values()), asked, selections)
     return [
-        replace(trial, arm=_arm(trial, names)) if counts(trial.subject) and pool in _pools(trial.asked) else trial
+        replace(trial, arm=_arm(trial, names)) if trial.subject in compared and pool in _pools(trial.asked) else trial
         for trial in found
     ]
 
@@ -90,7 +97,7 @@ def _chosen_from(trainings: Sequence[tuple[Mapping[str, Any], Sequence[Made]]]) 
 
 def _pools(asked: Mapping[str, Any]) -> list[str]:
     """Gives the pools that a training saw, the data's first."""
-    return [data["pool"] for data in (asked["data"], asked.get("extra")) if data is not None]
+    return [data["pool"] for data in (asked["data"], asked.get("extra")) if data is not None and "pool" in data]
 
 
 def _pool(selection: Made) -> str:

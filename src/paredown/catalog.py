@@ -19,6 +19,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "cifar100": "paredown.data.cifar:Cifar100",
         "cinic10": "paredown.data.cinic10:Cinic10",
         "datacomp": "paredown.data.datacomp:DataComp",
+        "cub-200": "paredown.data.cub:Cub200",
         "digits": "paredown.data.digits:Digits",
         "fashion-mnist": "paredown.data.idx:FashionMnist",
         "folder": "paredown.data.folder:Folder",
@@ -27,6 +28,9 @@ CATALOG: dict[str, dict[str, str]] = {
         "hugging-face": "paredown.data.corpora:HuggingFace",
         "idx": "paredown.data.idx:Idx",
         "imagenet": "paredown.data.imagenet:ImageNet",
+        "imagenet-resized": "paredown.data.imagenet_resized:ImageNetResized",
+        "imagenette": "paredown.data.imagenette:Imagenette",
+        "imagewoof": "paredown.data.imagenette:Imagewoof",
         "imdb": "paredown.data.corpora:Imdb",
         "mnist": "paredown.data.idx:Mnist",
         "npz": "paredown.data.npz:Npz",
@@ -38,12 +42,20 @@ CATALOG: dict[str, dict[str, str]] = {
         "synthetic": "paredown.data.synthetic:Synthetic",
         "synthetic-sentences": "paredown.data.phrases:SyntheticSentences",
         "synthetic-pairs": "paredown.data.datacomp:SyntheticPairs",
+        "tiny-imagenet": "paredown.data.tiny_imagenet:TinyImageNet",
     },
-    "augmentation": {"augmentation": "paredown.data.augment:Augmentation"},
+    "augmentation": {
+        "augmentation": "paredown.data.augment:Augmentation",
+        "single-operation": "paredown.data.differentiable:SingleOperation",
+    },
     "noise": {"label-noise": "paredown.data.corrupt:LabelNoise"},
     "model": {
+        "alexnet": "paredown.models.flat:AlexNet",
         "convnet": "paredown.models.convnet:ConvNet",
+        "dc-convnet": "paredown.models.constant_width:DcConvNet",
         "factory": "paredown.models.build:Factory",
+        "flat-resnet18": "paredown.models.flat:FlatResNet18",
+        "kip-convnet": "paredown.models.constant_width:KipConvNet",
         "pretrained-text": "paredown.models.pretrained:Pretrained",
         "preact-resnet18": "paredown.models.resnet:PreActResNet18",
         "resnet18": "paredown.models.resnet:ResNet18",
@@ -52,7 +64,9 @@ CATALOG: dict[str, dict[str, str]] = {
         "simple-cnn": "paredown.models.convnet:SimpleCnn",
         "preact-swish": "paredown.models.wide_resnet:PreActSwish",
         "small-resnet": "paredown.models.small:SmallResNet",
+        "vgg11": "paredown.models.flat:Vgg11",
         "wide-resnet": "paredown.models.wide_resnet:WideResNet",
+        "widening-convnet": "paredown.models.widening:WideningConvNet",
         "transformer": "paredown.models.transformer:Transformer",
     },
     "training": {"training": "paredown.training.training:Training"},
@@ -63,6 +77,8 @@ CATALOG: dict[str, dict[str, str]] = {
         "free": "paredown.training.single_step:Free",
         "madry": "paredown.training.objectives:Madry",
         "mart": "paredown.training.objectives:Mart",
+        "soft-cross-entropy": "paredown.training.soft_labels:SoftCrossEntropy",
+        "squared-error": "paredown.training.soft_labels:SquaredError",
         "trades": "paredown.training.objectives:Trades",
     },
     "optimizer": {
@@ -125,6 +141,7 @@ CATALOG: dict[str, dict[str, str]] = {
         "bins": "paredown.selection.bins:Bins",
         "ccs": "paredown.selection.coverage:Ccs",
         "d2": "paredown.selection.message_passing:D2",
+        "classes": "paredown.selection.threshold:OfClasses",
         "craig": "paredown.selection.craig:Craig",
         "facility-location": "paredown.selection.submodular:FacilityLocation",
         "function": "paredown.selection.base:FunctionSelector",
@@ -150,6 +167,8 @@ CATALOG: dict[str, dict[str, str]] = {
         "kernel-ridge": "paredown.scoring.extrapolation:KernelRidge",
         "nearest-mean": "paredown.scoring.extrapolation:NearestMean",
     },
+    "distiller": {"feature-regression": "paredown.distillation.feature_regression:FeatureRegression"},
+    "semantic-augmentation": {"infinite-semantic": "paredown.distillation.semantic:InfiniteSemantic"},
     "attack": {
         "apgd": "paredown.attacks.apgd:Apgd",
         "autoattack": "paredown.attacks.autoattack:AutoAttack",
@@ -167,7 +186,10 @@ CATALOG: dict[str, dict[str, str]] = {
         "robust-accuracy": "paredown.evaluation.robust:RobustAccuracy",
         "accuracy": "paredown.evaluation.accuracy:Accuracy",
         "class-balance": "paredown.evaluation.balance:ClassBalance",
+        "class-incremental": "paredown.evaluation.class_incremental:ClassIncremental",
         "coverage": "paredown.evaluation.spacing:Coverage",
+        "label-robustness": "paredown.evaluation.label_robustness:LabelRobustness",
+        "membership": "paredown.evaluation.membership:Membership",
         "overlap": "paredown.evaluation.agreement:Overlap",
         "redundancy": "paredown.evaluation.spacing:Redundancy",
     },
@@ -179,9 +201,10 @@ def names(kind: str) -> list[str]:
     return sorted(CATALOG[kind])
 
 
-def only_class(kind: str) -> str | None:
-    """Gives the one name of a kind that has a single class (`training`), for which a recipe may leave the name out."""
-    return next(iter(CATALOG[kind])) if len(CATALOG[kind]) == 1 else None
+def default_class(kind: str) -> str | None:
+    """Gives the name that a recipe may leave out: that of a kind's only class, or the one called like the kind."""
+    entries = CATALOG[kind]
+    return next(iter(entries)) if len(entries) == 1 else kind if kind in entries else None
 
 
 def find(kind: str, name: str) -> Any:

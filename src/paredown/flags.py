@@ -125,7 +125,7 @@ def add_method(flags: Flags, name: str, text: str, words: Sequence[str], *, requ
     """Adds `--name` for a method, which also takes `--name.field`; `--help` shows the fields of the one chosen."""
     kind = kind_of(name) or "data"
     listed = f" (`pare list {kind}`; the fields of one: `--{name} NAME --help`)"
-    if catalog.only_class(kind):
+    if catalog.default_class(kind):
         listed = f" (its fields: `--{name}.help`)"
     flags.add_argument(f"--{name}", action=Gather, required=required, help=_percent(text + listed), metavar="NAME")
     chosen = _chosen(words, name) if {"-h", "--help"} & set(words) else None
@@ -139,7 +139,7 @@ def answer(words: Sequence[str]) -> list[str] | None:
         asked = re.fullmatch(r"--(\w+)(\.help)?", word)
         kind = (kind_of(asked[1]) or ("data" if asked[1] in OF_DATA else None)) if asked else None
         if asked and kind and (asked[2] or words[place + 1 : place + 2] == ["help"]):
-            chosen = _chosen(words, asked[1]) or catalog.only_class(kind)
+            chosen = _chosen(words, asked[1]) or catalog.default_class(kind)
             if chosen is None:
                 return catalog.names(kind)
             return [f"  --{asked[1]}.{field}  {about}" for field, about in _fields(kind, chosen).items()]
@@ -242,7 +242,7 @@ def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 def _filled(kind: str, part: Mapping[str, Any]) -> dict[str, Any]:
     """Names the methods in a method whose fields were typed without a name: those that stand there by default."""
-    name = part.get("name", catalog.only_class(kind))
+    name = part.get("name", catalog.default_class(kind))
     cls = catalog.find(kind, name) if isinstance(name, str) else None
     known = method.settings(cls) if isinstance(cls, type) and issubclass(cls, Method) else {}
     filled = dict(part)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -74,12 +75,15 @@ class Tracker(Protocol):
     def artifacts(self, paths: Sequence[Path]) -> None:
         """Takes, at the end, the files and folders that were made."""
 
+    def show(self, name: str, png: bytes, step: int) -> None:
+        """Takes a picture of a step."""
+
     def close(self) -> None:
         """Is told that nothing more comes."""
 
 
 class TensorBoard:
-    """Writes scalars, and the parameters as a table, as TensorBoard event files into a folder. Artifacts stay away."""
+    """Writes scalars, pictures and a table of the parameters as TensorBoard event files into a folder; no artifacts."""
 
     run: str = ""
 
@@ -102,6 +106,13 @@ class TensorBoard:
 
     def artifacts(self, paths: Sequence[Path]) -> None:
         pass
+
+    def show(self, name: str, png: bytes, step: int) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        event = Event(wall_time=time.time(), step=step)
+        event.summary.value.add(tag=name).image.encoded_image_string = png
+        self._events.add_event(event)
 
     def close(self) -> None:
         self._events.close()
@@ -161,6 +172,11 @@ class MLflow:
                 f"MLflow takes no artifacts: {_first_words(error)}. What was made lies in {paths[0].parent}: give the "
                 "command again when the server can be reached, or without this tracker."
             ) from error
+
+    def show(self, name: str, png: bytes, step: int) -> None:
+        from PIL import Image
+
+        self._mlflow.log_image(Image.open(io.BytesIO(png)), key=name, step=step)
 
     def close(self) -> None:
         self._mlflow.end_run()

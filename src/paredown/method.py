@@ -97,7 +97,7 @@ def build(kind: str, value: Any) -> Any:
         value = {"name": value}
     if not isinstance(value, Mapping):
         raise MethodError(f"{value!r} is not a {kind}. Give a name, or a name with fields: {{name: …, field: …}}.")
-    name = value.get("name", catalog.only_class(kind))
+    name = value.get("name", catalog.default_class(kind))
     if not isinstance(name, str):
         raise MethodError(f"A {kind} needs a name: {{name: …}}. There are: {', '.join(catalog.names(kind))}.")
     found = catalog.find(kind, name)

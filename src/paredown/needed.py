@@ -80,10 +80,31 @@ def by_extrapolation(bound: dict[str, Any]) -> None:
     bound |= {name: as_list(bound[name]) for name in ("scores", "known")}
 
 
+def by_distiller(bound: dict[str, Any]) -> None:
+    """Puts classes in order, as their order changes nothing; takes one table of scores."""
+    if isinstance(bound["scores"], list):
+        if len(bound["scores"]) > 1:
+            raise MethodError(f"distill takes one table as scores=, and was given {len(bound['scores'])}.")
+        (bound["scores"],) = bound["scores"]
+    if bound["classes"] is not None:
+        bound["classes"] = tuple(sorted(bound["classes"]))
+    if bound["per_class"] < 1:
+        raise MethodError(f"distill(per_class={bound['per_class']}): nothing would be learnt. Ask for at least one.")
+
+
 def by_probes(bound: dict[str, Any]) -> None:
     """Takes out what no probe looks at."""
-    if not any("embeddings" in probe.needs for probe in bound["probes"]):
+    probes = bound["probes"]
+    if not any("embeddings" in probe.needs for probe in probes):
         bound["embeddings"] = None
+    for probe in probes:
+        if "against" in probe.needs and bound["against"] is None:
+            raise MethodError(f"{type(probe).__name__} needs against=, and evaluate() was given none.")
+    if bound["against"] is None or not any("against" in probe.needs | probe.uses for probe in probes):
+        # Gone rather than none, so that the evaluations on one data set have the addresses that they always had.
+        del bound["against"]
+    if bound["selection"] is None or not any("selection" in probe.uses for probe in probes):
+        del bound["selection"]
 
 
 def learnable(verb: str, data: Any) -> LearnableDataset:

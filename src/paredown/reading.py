@@ -13,6 +13,7 @@ from paredown import method
 from paredown.artifacts import (
     Artifact,
     Checkpoint,
+    DistilledSet,
     EmbeddingMatrix,
     NeighborGraph,
     ScoreTable,
@@ -20,10 +21,11 @@ from paredown.artifacts import (
     TrainingDynamics,
     open_artifact,
 )
+from paredown.artifacts.base import HEADER
 from paredown.artifacts.stored import part_of
 from paredown.errors import ArtifactError, MethodError
 
-OF_DATA = ("data", "extra")
+OF_DATA = ("data", "extra", "against")
 """The arguments that take data."""
 
 
@@ -74,12 +76,25 @@ def _probes(value: Any) -> list[Any]:
 def _data(value: Any) -> Any:
     if value is None:
         return None
+    distilled = _distilled(value)
+    if distilled is not None:
+        from paredown.data.distilled import DistilledImages
+
+        return DistilledImages.of(distilled)
     from paredown.data import open_data
 
     return open_data(value)
 
 
-def _artifact(name: str, kind: type[Artifact], other: type[Artifact] | None = None) -> Callable[[Any], Any]:
+def _distilled(value: Any) -> DistilledSet | None:
+    """Gives the distilled set that a value is, or whose folder it names."""
+    if isinstance(value, DistilledSet):
+        return value
+    named = isinstance(value, str | Path) and (Path(value) / HEADER).exists()
+    return DistilledSet.open(Path(value)) if named else None
+
+
+def _artifact(name: str, kind: type[Artifact], *others: type[Artifact]) -> Callable[[Any], Any]:
     def one(value: Any) -> Any:
         if value is None:
             return None
@@ -87,7 +102,7 @@ def _artifact(name: str, kind: type[Artifact], other: type[Artifact] | None = No
             value = open_artifact(value)
         if not isinstance(value, Artifact):
             raise ArtifactError(f"{name}={value!r}: neither a {kind.__name__} nor the folder of one.")
-        if other is not None and isinstance(value, other):
+        if isinstance(value, others):
             return value
         try:
             return part_of(value, kind)
@@ -97,8 +112,8 @@ def _artifact(name: str, kind: type[Artifact], other: type[Artifact] | None = No
     return one
 
 
-def _artifacts(name: str, kind: type[Artifact], other: type[Artifact] | None = None) -> Callable[[Any], Any]:
-    one = _artifact(name, kind, other)
+def _artifacts(name: str, kind: type[Artifact], *others: type[Artifact]) -> Callable[[Any], Any]:
+    one = _artifact(name, kind, *others)
 
     def many(value: Any) -> Any:
         if not isinstance(value, list | tuple):
@@ -117,6 +132,7 @@ def _plain(annotation: Any, name: str) -> Callable[[Any], Any]:
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "data": _data,
     "extra": _data,
+    "against": _data,
     "model": _method("model"),
     "training": _training,
     "record": _recording,
@@ -136,12 +152,15 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "bins": _artifact("bins", ScoreTable),
     "dynamics": _artifacts("dynamics", TrainingDynamics),
     "checkpoint": _artifacts("checkpoint", Checkpoint),
-    "subject": _artifacts("subject", Checkpoint, Selection),
+    "subject": _artifacts("subject", Checkpoint, Selection, DistilledSet),
     "fraction": _plain(float | None, "fraction"),
     "count": _plain(int | None, "count"),
     "neighbors": _plain(int, "neighbors"),
     "held_out": _plain(float, "held_out"),
     "by_class": _plain(bool, "by_class"),
+    "per_class": _plain(int, "per_class"),
+    "classes": _plain(tuple[int, ...] | None, "classes"),
+    "distiller": _method("distiller"),
     "seed": _plain(int, "seed"),
 }
 """Argument → how it is read."""

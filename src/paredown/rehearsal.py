@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown import catalog, method, reading
-from paredown.artifacts import Trained
+from paredown.artifacts import DistilledSet, Trained
 from paredown.artifacts.base import read_header
 from paredown.artifacts.selection import count_of
 from paredown.artifacts.stored import KINDS
@@ -226,6 +226,8 @@ def _kinds(parameter: inspect.Parameter) -> set[str]:
 
 def _misfit(parameter: inspect.Parameter, value: Any) -> str | None:
     kinds, name = _kinds(parameter), parameter.name
+    if name in reading.OF_DATA:
+        kinds = kinds | {DistilledSet.__name__}
     for promise in _promises(value):
         fits = promise == LOST or promise.kind in kinds
         if not fits and promise.kind == "Trained":
@@ -234,6 +236,7 @@ def _misfit(parameter: inspect.Parameter, value: Any) -> str | None:
                 return _lacks([promise], "dynamics")
         if not fits:
             needed = " or ".join(sorted(kinds)) if kinds else "a value"
+            needed = f"data or a {needed}" if name in reading.OF_DATA else needed
             return f"${promise.step} is a {promise.kind}, and {name} takes {needed}."
     if isinstance(value, list) and len(value) > 1 and "Sequence" not in str(parameter.annotation):
         return f"{name} takes one, and {len(value)} are given. Repeat the step over them: repeat: {{{name}: …}}."
@@ -285,7 +288,7 @@ def _field_faults(name: str, value: Any) -> list[str]:
 def _faults_in(kind: str, value: Any) -> list[str]:
     if not isinstance(value, Mapping):
         return _fault_of(kind, value)
-    named = value.get("name", catalog.only_class(kind))
+    named = value.get("name", catalog.default_class(kind))
     try:
         cls = catalog.find(kind, named) if isinstance(named, str) else None
     except MethodError as error:

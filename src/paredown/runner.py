@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown import reading
-from paredown.artifacts import Report, Selection, Trained
+from paredown.artifacts import DistilledSet, Report, Selection, Trained
 from paredown.errors import ParedownError
 from paredown.recipe import Recipe
 from paredown.runtime import Runtime
@@ -180,7 +180,12 @@ class _Work:
 def means(run: Run) -> dict[str, Report]:
     """Gives the figures of each evaluation, by step: means over the trainings that differ in their seed only."""
     names = _names(run, lambda made, settings: " ".join([made.step.name, *settings]), unseeded=True)
-    return {step: rows.over_runs(lambda subject: names.get(subject, subject)) for step, rows in _rows(run).items()}
+    made = [one.artifact for results in run.results.values() for one in results]
+    sets = {artifact.digest()[:16] for artifact in made if isinstance(artifact, Selection | DistilledSet)}
+    return {
+        step: rows.over_runs(lambda subject: names.get(subject, subject), whole=sets.__contains__)
+        for step, rows in _rows(run).items()
+    }
 
 
 def figures(run: Run) -> str:
@@ -208,7 +213,7 @@ def _names(run: Run, say: Callable[[Made, list[str]], str], *, unseeded: bool) -
     links = {made.link for results in run.results.values() for made in results}
     names: dict[str, str] = {}
     for made in (made for results in run.results.values() for made in results):
-        if not isinstance(made.artifact, Trained | Selection):
+        if not isinstance(made.artifact, Trained | Selection | DistilledSet):
             continue
         subject = made.artifact.checkpoint if isinstance(made.artifact, Trained) else made.artifact
         told = {name: short(value) for name, value in made.varied.items() if not (unseeded and name == "seed")}

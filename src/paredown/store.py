@@ -37,6 +37,8 @@ from paredown.runtime import Runtime, rank
 
 PARTIAL = ".partial"
 MANIFEST, MADE = "manifest.json", "made.json"
+HALF_A_FILE = ("*.new", ".tmp*")
+"""What an interruption leaves of a file: ours, and those that safetensors writes before it renames them."""
 LIBRARIES = ("paredown", "torch", "numpy", "pyarrow", "safetensors", "accelerate")
 
 
@@ -139,8 +141,9 @@ class Store:
             if not (partial / HEADER).exists():
                 artifact.save(partial)
             seconds = time.perf_counter() - start
-            for leftover in partial.rglob("*.new"):  # half a file that an interruption left
-                leftover.unlink()
+            for pattern in HALF_A_FILE:
+                for leftover in partial.rglob(pattern):
+                    leftover.unlink()
             identity = _identity(verb, bound)
             manifest = {
                 "address": address,

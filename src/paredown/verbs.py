@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from paredown import needed, reading
-from paredown.artifacts import EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained
+from paredown.artifacts import DistilledSet, EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained
 from paredown.runtime import Runtime
 from paredown.verb import Verb, place_of, verb
 
 if TYPE_CHECKING:
     from paredown.artifacts import Checkpoint, TrainingDynamics
     from paredown.data.dataset import AbstractDataset
+    from paredown.distillation.base import AbstractDistiller
     from paredown.embedding.base import AbstractEncoder
-    from paredown.evaluation.base import AbstractProbe, AbstractSelectionProbe
+    from paredown.evaluation.base import AnyProbe
     from paredown.models.build import AbstractModel
     from paredown.neighbors import AbstractIndex
     from paredown.scoring.base import AbstractScorer
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 @verb(version=1, needed=needed.by_training)
 def train(
-    data: AbstractDataset | str | Mapping[str, Any],
+    data: AbstractDataset | DistilledSet | str | Mapping[str, Any],
     model: AbstractModel | str | Mapping[str, Any],
     training: Training | Mapping[str, Any] | None = None,
     *,
@@ -49,7 +50,7 @@ def train(
     """Trains a network, recording on request what training saw of each example.
 
     Args:
-        data: what to train on.
+        data: what to train on; a distilled set too.
         model: which architecture.
         training: steps or epochs, objective, optimizer, schedule, augmentation; what is left out is that of `Training`.
         extra: more data, such as generated images, that are mixed into every batch (`Training.mixing`); a list of
@@ -267,34 +268,82 @@ def select(
     return selected(cast("AbstractSelector", selector), **given, **asked, seed=seed, runtime=runtime or Runtime())
 
 
+@verb(version=1, needed=needed.by_distiller)
+def distill(
+    data: AbstractDataset | str | Mapping[str, Any],
+    distiller: AbstractDistiller | str | Mapping[str, Any] = "feature-regression",
+    *,
+    per_class: int = 10,
+    classes: Sequence[int] | None = None,
+    selection: Selection | str | None = None,
+    scores: ScoreTable | str | None = None,
+    seed: int = 0,
+    runtime: Runtime | None = None,
+    folder: Path | None = None,
+) -> DistilledSet:
+    """Learns a few images, with labels, that train a network in place of the whole data.
+
+    Args:
+        data: the real images; never augmented. `whiten: zca` lets images be learnt, and networks begin, whitened.
+        distiller: how to learn them.
+        per_class: how many of each class.
+        classes: the numbers of the classes that are learnt, of all that the labels know; all when left out.
+        selection: the learnt images begin as its first ones of each class, in place of ones drawn by chance.
+        scores: how hard each real image is, in place of the method's own measure; important ones are hard.
+        seed: of the images that are drawn, the networks and the order.
+        runtime: device, precision, threads.
+        folder: where the work keeps its files, with pictures of its course; resumes what is there.
+
+    Returns:
+        Images and labels; `train` takes them as its data.
+
+    Raises:
+        MethodError: fewer images in a class than are to be learnt, or numbers that are no longer finite.
+    """
+    from paredown.distillation.base import distilled
+
+    asked: dict[str, Any] = {"per_class": per_class, "classes": classes, "selection": selection, "scores": scores}
+    with place_of(folder) as place:
+        given = cast("Any", (distiller, data))
+        return distilled(*given, **asked, seed=seed, runtime=runtime or Runtime(), folder=place)
+
+
 @verb(version=2, needed=needed.by_probes)
 def evaluate(
-    subject: Checkpoint | Selection | Sequence[Checkpoint | Selection] | str | Sequence[str],
+    subject: Checkpoint | Selection | DistilledSet | str | Sequence[Checkpoint | Selection | DistilledSet | str],
     data: AbstractDataset | str | Mapping[str, Any],
-    probes: Sequence[AbstractProbe | AbstractSelectionProbe | str | Mapping[str, Any]] = ("accuracy",),
+    probes: Sequence[AnyProbe | str | Mapping[str, Any]] = ("accuracy",),
     *,
+    against: AbstractDataset | str | Mapping[str, Any] | None = None,
+    selection: Selection | str | None = None,
     embeddings: EmbeddingMatrix | str | None = None,
     seed: int = 0,
     runtime: Runtime | None = None,
+    folder: Path | None = None,
 ) -> Report:
-    """Measures one or many networks, or one or many selections.
+    """Measures networks, selections, or what selections and distilled sets teach.
 
     Args:
-        subject: the checkpoints, or the selections.
+        subject: the checkpoints, the selections, or the distilled sets.
         data: what to measure networks on, never augmented; or what the selections were made from.
         probes: what to measure.
+        against: the other data set, for the probes that want two: who was not trained on, or what was chosen from.
+        selection: of the data, only these are held against the others, such as those that were trained on.
         embeddings: one vector an example, for the probes of selections that look at distances.
         seed: of the probes that draw.
         runtime: device, batch size.
+        folder: where probes that train networks keep them until all are measured; resumes what is there.
 
     Returns:
         A row for each subject and metric; a row's subject is the first 16 digits of its digest.
     """
     from paredown.evaluation.base import measured
 
-    given: dict[str, Any] = {"embeddings": embeddings, "seed": seed, "runtime": runtime or Runtime()}
-    return Report(measured(reading.as_list(subject), cast("AbstractDataset", data), cast("Any", probes), **given))
+    given: dict[str, Any] = {"data": data, "probes": probes, "against": against, "selection": selection}
+    how: dict[str, Any] = {"embeddings": embeddings, "seed": seed, "runtime": runtime or Runtime(), "folder": folder}
+    return Report(measured(reading.as_list(subject), **given, **how))
 
 
-VERBS: dict[str, Verb[Any, Any]] = {v.name: v for v in (train, score, embed, connect, extrapolate, select, evaluate)}
+_ALL = (train, score, embed, connect, extrapolate, select, distill, evaluate)
+VERBS: dict[str, Verb[Any, Any]] = {v.name: v for v in _ALL}
 """The verbs by name, in the order in which one uses them."""

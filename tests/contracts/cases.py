@@ -11,6 +11,7 @@ from paredown.artifacts import (
     QUANTITIES,
     Artifact,
     Checkpoint,
+    DistilledSet,
     EmbeddingMatrix,
     ExampleIds,
     NeighborGraph,
@@ -23,10 +24,15 @@ from paredown.artifacts import (
     TrainingDynamics,
 )
 from paredown.artifacts.ids import NATIVE
+from paredown.artifacts.whitening import Whitening
 
 # For the methods that take a function by name.
 LOGITS = "tests.contracts.functions:label_logit"
 FIRST = "tests.contracts.functions:lowest_ids"
+
+# For the probes that train networks of their own.
+TINY = {"name": "simple-cnn", "channels": [4]}
+BRIEF = {"steps": 2, "batch_size": 8, "objective": "squared-error"}
 
 SCORES = str(Path(__file__).with_name("scores.csv"))
 CENTROIDS = str(Path(__file__).with_name("centroids.npy"))
@@ -89,6 +95,7 @@ SELECTORS: list[dict[str, Any]] = [
     {"name": "d2"},
     {"name": "d2", "forward": "none", "scale": "none"},
     {"name": "d2", "forward": "product", "reverse": "absolute", "power": 1},
+    {"name": "classes", "classes": [0, 2]},
     {"name": "craig"},
     {"name": "facility-location"},
     {"name": "facility-location", "neighbors": 3, "optimizer": "naive"},
@@ -167,13 +174,33 @@ EXTRAPOLATIONS: list[dict[str, Any]] = [
     {"name": "nearest-mean", "index": {"name": "ivf"}},
 ]
 
+DISTILLERS: list[dict[str, Any]] = [
+    {"name": "feature-regression", "model": {"name": "widening-convnet", "width": 4}, "steps": 3, "batch_size": 8},
+    {
+        "name": "feature-regression",
+        "model": {"name": "convnet", "width": 4, "depth": 1},
+        "steps": 4,
+        "batch_size": 50,
+        "online_networks": 2,
+        "online_steps": 1,
+        "augmentation": {"name": "infinite-semantic", "epsilon": 0, "keep_hardest": 1, "reduction": "half-sum"},
+        "learn_labels": False,
+        "flips": True,
+    },
+]
+
 PROBES: list[dict[str, Any]] = [
     {"name": "accuracy"},
     {"name": "accuracy", "by_class": False},
     {"name": "class-balance"},
     {"name": "class-balance", "by_class": False},
+    {"name": "class-incremental", "model": TINY, "training": BRIEF, "networks": 2},
     {"name": "coverage"},
     {"name": "coverage", "sample": 5},
+    {"name": "label-robustness", "model": TINY, "training": BRIEF, "networks": 2},
+    {"name": "label-robustness", "model": TINY, "training": BRIEF, "networks": 1, "full": 0.9, "weight": 0.3},
+    {"name": "membership", "attacks": ["threshold", "logistic-regression"]},
+    {"name": "membership", "attacks": ["nearest-neighbors"], "loss": "squared-error", "examples": 20},
     {"name": "overlap"},
     {"name": "redundancy"},
     {"name": "redundancy", "sample": 5},
@@ -188,6 +215,7 @@ SOURCES: list[dict[str, Any]] = [
     {"name": "generated-mixtures", "base": {"name": "synthetic", "n": 40}, "count": 30},
     {"name": "synthetic", "n": 40},
     {"name": "synthetic", "n": 40, "stored": True},
+    {"name": "synthetic", "n": 40, "whiten": "zca"},
     {"name": "synthetic-pairs", "n": 40},
     {"name": "synthetic-sentences", "n": 40},
     {"name": "synthetic-sentences", "n": 40, "noise": {"name": "label-noise", "fraction": 0.5}},
@@ -207,7 +235,21 @@ def artifacts() -> list[Artifact]:
     checkpoint = Checkpoint({"name": "convnet"}, shape=(3, 8, 8), classes=3, weights=weights, step=7)
     dynamics = TrainingDynamics(ids, epochs)
     table = ScoreTable(ids, draw(30), name="el2n", important="high", low=0.0, high=2**0.5)
+    square = np.eye(12, dtype=np.float32)
+    whitening = Whitening((0.5,) * 3, (0.25,) * 3, np.zeros((2, 2, 3), np.float32), square + 0.1, square)
+    learnt, kinds = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "ids": ids.take(np.array([7, 1, 3]))}, ("cat", "dog")
     return [
+        DistilledSet(draw((3, 3, 4, 4), np.float32), draw((3, 2), np.float32), classes=kinds, step=5, **learnt),
+        DistilledSet(
+            draw((3, 3, 2, 2), np.float32),
+            draw((3, 2), np.float32),
+            classes=kinds,
+            whitening=whitening,
+            step=5,
+            asked={"distiller": {"name": "feature-regression"}},
+            notes={"mirrored": True},
+            **learnt,
+        ),
         dynamics,
         TrainingDynamics(ids, [{"correct": np.ones(30, np.float32)}], quantities=("correct",), source="evaluation"),
         table,

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.cases import ATTACKS, EXTRAPOLATIONS, INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
+from tests.contracts.cases import ATTACKS, DISTILLERS, EXTRAPOLATIONS, INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
 
 from paredown.catalog import names
 from paredown.method import build
 from paredown.testing import (
     check_attack,
+    check_distiller,
     check_extrapolation,
     check_index,
     check_probe,
@@ -43,6 +44,11 @@ def test_attacks(case: dict[str, Any]) -> None:
     if case["name"] == "autoattack":
         pytest.importorskip("pyautoattack")
     check_attack(build("attack", case))
+
+
+@pytest.mark.parametrize("case", DISTILLERS, ids=lambda case: case["model"]["name"])
+def test_distillers(case: dict[str, Any]) -> None:
+    check_distiller(build("distiller", case))
 
 
 @pytest.mark.parametrize("case", INDEXES, ids=told)
@@ -78,6 +84,7 @@ def test_sources(case: dict[str, Any]) -> None:
         ("extrapolation", EXTRAPOLATIONS),
         ("index", INDEXES),
         ("probe", PROBES),
+        ("distiller", DISTILLERS),
     ],
 )
 def test_every_name_of_the_catalog_has_a_case(kind: str, cases: list[dict[str, Any]]) -> None:
@@ -101,7 +108,10 @@ def rows(section: str) -> dict[str, list[str]]:
         ("selector", "Selectors"),
         ("attack", "Attacks"),
         ("extrapolation", "Extrapolations"),
+        ("augmentation", "Augmentations"),
+        ("distiller", "Distillers"),
         ("index", "Indexes"),
+        ("model", "Networks"),
         ("objective", "Objectives"),
         ("probe", "Probes"),
     ],

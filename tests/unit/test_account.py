@@ -12,7 +12,7 @@ from paredown import Runtime, Store
 from paredown.account import Account, give_account
 from paredown.page import Selector
 from paredown.recipe import Recipe
-from paredown.runner import Run, Runner
+from paredown.runner import Run, Runner, means
 
 RECIPE = """
 dials: {keep: [0.5, 0.25], seeds: [0, 1]}
@@ -197,3 +197,42 @@ def test_selectors_of_one_name_are_called_by_what_tells_them_apart(tmp_path: Pat
             "random",
         ]
     }
+
+
+LEARNT = """
+data: {train: {name: synthetic, n: 60}, test: {name: synthetic, n: 60, split: test}}
+steps:
+  learnt:
+    distill:
+      data: $train
+      per_class: 1
+      distiller: {name: feature-regression, model: {name: widening-convnet, width: 4, depth: 1}, steps: 2, lr: 0.01}
+  by_learnt: {train: {data: $learnt, model: &model {name: simple-cnn, channels: [2]}, training: &short {steps: 4}}}
+  full: {train: {data: $train, model: *model, training: *short}}
+  norms: {score: {data: $train, scorer: input-norm}}
+  best: {select: {scores: $norms, selector: lowest, fraction: 0.5}}
+  by_best: {train: {data: $train, model: *model, training: *short, selection: $best}}
+  found: {evaluate: {data: $test, subject: [$by_learnt.checkpoint, $full.checkpoint, $by_best.checkpoint]}}
+  taught:
+    evaluate:
+      subject: $learnt
+      data: $test
+      probes: [{name: class-incremental, model: *model, training: *short, networks: 2}]
+"""
+
+
+def test_what_was_trained_on_learnt_images_is_neither_everything_nor_a_choice(tmp_path: Path) -> None:
+    (tmp_path / "learnt.yaml").write_text(LEARNT)
+    store = Store(tmp_path / "store")
+    run = Runner(store, runs=tmp_path / "runs", runtime=Runtime(progress=False)).run(
+        Recipe.read(tmp_path / "learnt.yaml")
+    )
+    account = Account(run, store)
+    assert [trial.arm for trial in account.trials] == ["", "full", "chosen"]
+    assert {outcome.arm for outcome in account.findings("pare run learnt.yaml").outcomes} == {"full", "chosen"}
+    found, files = give_account(run, store, command=["pare"])
+    assert found and files[0].exists()
+    # A mean over networks that a probe trained keeps their number and their spread.
+    (row,) = means(run)["taught"].of("incremental-accuracy")
+    assert (row.subject, row.n) == ("learnt", 2) and row.spread is not None
+    assert {row.n for row in means(run)["found"].of("accuracy")} == {1}

@@ -93,6 +93,8 @@ WORDS: list[tuple[str, list[str], dict[str, Any]]] = [
      {"data": {"path": "d", "noise": {"fraction": 0.1}}, "model": "m"}),
     ("evaluate", ["--subject", "s", "--data", "d", "--probes", "accuracy", "--probes.by_class", "no", "--probes", "q"],
      {"subject": "s", "data": "d", "probes": [{"name": "accuracy", "by_class": False}, "q"]}),
+    ("evaluate", ["--subject", "s", "--data", "d", "--probes", "p", "--against", "svhn", "--against.split", "x"],
+     {"subject": "s", "data": "d", "probes": "p", "against": {"name": "svhn", "split": "x"}}),
 ]  # fmt: skip
 
 

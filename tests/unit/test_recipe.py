@@ -160,6 +160,23 @@ steps:
     assert re.search(r"steps\.net\.repeat: no two of these values go together", faults(tmp_path, text))
 
 
+def test_what_a_probe_needs_is_told_before_anything_runs(tmp_path: Path) -> None:
+    text = """\
+data: {d: {name: synthetic, n: 64}, other: {name: synthetic, split: test, n: 64}}
+steps:
+  net: {train: {data: $d, model: convnet}}
+  part: {select: {selector: {name: classes, classes: [0]}, data: $d}}
+  leak: {evaluate: {subject: $net.checkpoint, data: $d, probes: [membership]}}
+  told: {evaluate: {subject: $net.checkpoint, data: $d, against: $other, selection: $part, probes: [membership]}}
+  wrong: {evaluate: {subject: $net.checkpoint, data: $d, against: $net, probes: [membership]}}
+  phases: {evaluate: {subject: [$part], data: $other, against: $d, probes: [{name: class-incremental, model: convnet}]}}
+"""
+    said = faults(tmp_path, text)
+    assert "steps.leak: Membership needs against=, and evaluate() was given none." in said
+    assert "steps.wrong.evaluate.against: $net is a Trained, and against takes data or a DistilledSet." in said
+    assert "told" not in said and "phases" not in said
+
+
 def test_a_dial_of_another_recipe_is_refused(tmp_path: Path) -> None:
     assert re.search("there is no dial 'kep'. Did you mean 'keep'", faults(tmp_path, GOOD, kep=0.1))
 

@@ -38,7 +38,8 @@ class Counting:
 
     def run(self, bound: Mapping[str, Any], *, runtime: Runtime, folder: Path) -> Artifact:
         self.calls += 1
-        (folder / "half.new").write_text("unfinished")
+        for name in ("half.new", ".tmpA1b2C3"):
+            (folder / name).write_text("unfinished")
         if self.fail:
             raise RuntimeError("power cut")
         values = np.arange(4.0) * bound["scale"]
@@ -96,7 +97,7 @@ def test_what_failed_stays_unfinished_and_is_taken_up(store: Store, verb: Counti
     (entry,) = store.entries()
     assert entry.complete and entry.address == made.address
     assert entry.made["resumed"] is True
-    assert not list(entry.folder.rglob("*.new")), "half files are not kept"
+    assert not [*entry.folder.rglob("*.new"), *entry.folder.rglob(".tmp*")], "half files are not kept"
     assert not (entry.folder / "lock").exists()
 
 

@@ -17,7 +17,12 @@ from paredown.artifacts.scores import Direction
 from paredown.data import AbstractSource, ImageDataset, LabelNoise
 from paredown.data.dataset import AbstractDataset
 from paredown.errors import MethodError, ParedownError
-from paredown.evaluation import AbstractProbe, AbstractSelectionProbe
+from paredown.evaluation import (
+    AbstractContrastProbe,
+    AbstractProbe,
+    AbstractSelectionProbe,
+    AbstractTrainingSetProbe,
+)
 from paredown.runtime import Runtime
 from paredown.scoring import (
     AbstractDataScorer,
@@ -373,6 +378,55 @@ def test_a_probes_broken_promise_is_named(way: str, sentence: str) -> None:
     check_probe(Measures())
     with pytest.raises(BrokenPromise, match=sentence):
         check_probe(Measures(way))
+
+
+@dataclass(frozen=True)
+class Contrasts(AbstractContrastProbe):
+    way: str = "good"
+
+    def measure(
+        self, network: nn.Module, data: ImageDataset, against: ImageDataset, **given: Any
+    ) -> list[Mapping[str, Any]]:
+        if self.way == "train":
+            network.train().eval()
+        return [{"metric": "m", "value": len(data) + len(against) + len(given["rows"]), "n": 3, "spread": 0.1}]
+
+
+@dataclass(frozen=True)
+class Teaches(AbstractTrainingSetProbe):
+    way: str = "good"
+
+    def measure(self, sets: Any, data: ImageDataset, **given: Any) -> list[Mapping[str, Any]]:
+        left = given["folder"] / "left"
+        again = left.exists()
+        given["folder"].mkdir(exist_ok=True)
+        left.touch()
+        if self.way == "writes":
+            sets[0].ids.keys[0] += 1
+        row = {"metric": "m", "value": float(len(sets)), "n": 3, "spread": 0.1, "subject": sets[0].digest()[:16]}
+        return {
+            "left": [row | {"value": float(again)}],
+            "strange": [row | {"subject": "somebody"}],
+            "bare": [row | {"spread": None}],
+            "by batch": [row | {"value": 1.0 / given["runtime"].batch_size}],
+        }.get(self.way, [row])
+
+
+@pytest.mark.parametrize(
+    ("probe", "sentence"),
+    [
+        (Contrasts("train"), "Contrasts: it changes the network's modes"),
+        (Teaches("left"), "Teaches: what a killed measurement left gives other figures"),
+        (Teaches("strange"), r"Teaches: \{'somebody'\} is none of the sets"),
+        (Teaches("writes"), "Teaches: it writes into what it is given"),
+        (Teaches("bare"), r"Teaches: \['m'\] has n above 1 and no spread"),
+        (Teaches("by batch"), "Teaches: batches of 5 gives other figures"),
+    ],
+)
+def test_the_broken_promise_of_a_probe_of_two_data_sets_or_of_training_sets_is_named(probe: Any, sentence: str) -> None:
+    check_probe(type(probe)())
+    with pytest.raises(BrokenPromise, match=sentence):
+        check_probe(probe)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from paredown.artifacts.base import Artifact
 from paredown.artifacts.checkpoint import Checkpoint, Trained
+from paredown.artifacts.distilled import DistilledSet
 from paredown.artifacts.dynamics import (
     ADVERSARIAL_QUANTITIES,
     ALL_QUANTITIES,
@@ -23,6 +24,7 @@ __all__ = [
     "QUANTITIES",
     "Artifact",
     "Checkpoint",
+    "DistilledSet",
     "DynamicsWriter",
     "EmbeddingMatrix",
     "ExampleIds",

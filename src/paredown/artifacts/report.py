@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -68,17 +68,22 @@ class Report(Artifact):
             if row.metric == metric and row.group == group and (subject is None or row.subject == subject)
         ]
 
-    def over_runs(self, name: Callable[[str], str]) -> Report:
+    def over_runs(self, name: Callable[[str], str], *, whole: Callable[[str], bool] = lambda subject: False) -> Report:
         """Gives one row for each set of subjects that share a name: mean, number of runs, standard deviation.
 
         Args:
             name: from a row's subject to the name of its set.
+            whole: says of a subject whether its figures are means already, such as over the networks that a probe
+                trained; where a set has only one of those, it keeps its n and its spread.
         """
         sets: dict[tuple[str, ...], list[Row]] = {}
         for row in self.rows:
             sets.setdefault((row.metric, name(row.subject), row.data, row.group, row.threat), []).append(row)
         rows = []
         for (metric, subject, data, group, threat), members in sets.items():
+            if len(members) == 1 and whole(members[0].subject):
+                rows.append(replace(members[0], subject=subject))
+                continue
             values = np.array([member.value for member in members])
             spread = float(values.std(ddof=1)) if len(values) > 1 else None
             rows.append(

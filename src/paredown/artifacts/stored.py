@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paredown.artifacts.base import Artifact, read_header
 from paredown.artifacts.checkpoint import Checkpoint, Trained
+from paredown.artifacts.distilled import DistilledSet
 from paredown.artifacts.dynamics import TrainingDynamics
 from paredown.artifacts.embeddings import EmbeddingMatrix
 from paredown.artifacts.graph import NeighborGraph
@@ -16,7 +17,17 @@ from paredown.errors import ArtifactError
 
 KINDS: dict[str, type[Artifact]] = {
     kind.__name__: kind
-    for kind in (Checkpoint, EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained, TrainingDynamics)
+    for kind in (
+        Checkpoint,
+        DistilledSet,
+        EmbeddingMatrix,
+        NeighborGraph,
+        Report,
+        ScoreTable,
+        Selection,
+        Trained,
+        TrainingDynamics,
+    )
 }
 
 

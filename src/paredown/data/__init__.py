@@ -1,8 +1,9 @@
 """Data sets: where they come from, how they are read, checked, corrupted on purpose, augmented and dealt in batches."""
 
-from paredown.data.augment import Augmentation
+from paredown.data.augment import AbstractAugmentation, Augmentation
 from paredown.data.corrupt import LabelNoise
 from paredown.data.dataset import AbstractDataset, AbstractImages, ImageDataset, LearnableDataset
+from paredown.data.differentiable import SingleOperation
 from paredown.data.generated import write_generated
 from paredown.data.loader import AbstractInputs, OnDevice, batches, epoch_order, unit
 from paredown.data.pool import ImagePool, parted, pooled
@@ -13,6 +14,7 @@ from paredown.data.stored_images import StoredImages
 from paredown.data.streaming import Streamed
 
 __all__ = [
+    "AbstractAugmentation",
     "AbstractDataset",
     "AbstractImages",
     "AbstractInputs",
@@ -24,6 +26,7 @@ __all__ = [
     "LearnableDataset",
     "OnDevice",
     "SentenceDataset",
+    "SingleOperation",
     "Square",
     "StoredImages",
     "Streamed",

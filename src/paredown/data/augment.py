@@ -7,6 +7,7 @@ generator, a few per image, so that every device sees the same crops.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,8 +22,31 @@ TRIES = 10  # windows drawn for an image before the centre is taken
 RATIOS = (3 / 4, 4 / 3)  # least and largest width of a window, in units of its height
 
 
+class AbstractAugmentation(Method):
+    """Changes the images of a batch at random: write `apply`."""
+
+    kind: ClassVar[str] = "augmentation"
+    normalised: ClassVar[bool] = False
+    """Whether it works on images as a network's body takes them, not on pixels."""
+    area: float | None = None
+    """Least share of an image's area that a random window keeps; none takes no windows."""
+
+    @abstractmethod
+    def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Gives the augmented batch, of the same type, device and shape.
+
+        Args:
+            images: (B, C, H, W), uint8 or float; fastest as a channels_last view. Float where `normalised` says so.
+            generator: on the CPU; the same state gives the same augmentation on every device.
+        """
+
+    def finish(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Gives the batch after all that follows the windows, for images that were cut as they were decoded."""
+        return self.apply(images, generator)
+
+
 @dataclass(frozen=True)
-class Augmentation(Method):
+class Augmentation(AbstractAugmentation):
     """Cuts out, shifts, mirrors and masks the images of a batch at random.
 
     A window of random area and shape, brought to the size of the image, is the augmentation of ImageNet (Szegedy et
@@ -42,8 +66,6 @@ class Augmentation(Method):
         padding: what stands beyond the border, the reflected image or zeros.
         area: least share of an image's area that a random window keeps, such as 0.08; none takes no windows.
     """
-
-    kind: ClassVar[str] = "augmentation"
 
     crop: int = 0
     flip: bool = False
@@ -65,12 +87,6 @@ class Augmentation(Method):
         return bool(self.crop or self.flip or self.cutout or self.area is not None)
 
     def apply(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Gives the augmented batch, of the same type, device and shape.
-
-        Args:
-            images: (B, C, H, W), uint8 or float; fastest as a channels_last view.
-            generator: on the CPU; the same state gives the same augmentation on every device.
-        """
         if self.area is not None:
             height, width = images.shape[2:]
             sizes = np.tile((width, height), (len(images), 1))
@@ -78,7 +94,6 @@ class Augmentation(Method):
         return self.finish(images, generator)
 
     def finish(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Gives the batch after all that follows the windows, for images that were cut as they were decoded."""
         if self.crop or self.flip:
             images = self._moved(images, generator)
         return self._masked(images, generator) if self.cutout else images

@@ -14,7 +14,7 @@ import numpy as np
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import ImageDataset, Whiten
 from paredown.data.locate import Download, locate
 from paredown.data.parquet import read_tables
 from paredown.data.source import AbstractSource
@@ -37,6 +37,7 @@ class Cifar10(AbstractSource):
         path: folder of the files; None searches the usual places.
         split: train or test.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = (MEAN, STD)
@@ -45,6 +46,7 @@ class Cifar10(AbstractSource):
     path: str | None = None
     split: Literal["train", "test"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         batches = [f"data_batch_{number}" for number in range(1, 6)] if self.split == "train" else ["test_batch"]
@@ -76,6 +78,7 @@ class Cifar100(AbstractSource):
         split: train or test.
         labels: the fine or the coarse ones.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = (MEAN, STD)
@@ -85,6 +88,7 @@ class Cifar100(AbstractSource):
     split: Literal["train", "test"] = "train"
     labels: Literal["fine", "coarse"] = "fine"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         folder, form = locate(

@@ -11,7 +11,7 @@ import numpy as np
 from paredown.data.augment import Augmentation
 from paredown.data.cifar import TEN
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import ImageDataset, Whiten
 from paredown.data.folder import read_folders
 from paredown.data.locate import locate
 from paredown.data.source import AbstractSource
@@ -31,6 +31,7 @@ class Cinic10(AbstractSource):
         path: folder of the arrays or of train/, valid/ and test/; None searches the usual places.
         split: train or test.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = (
@@ -42,6 +43,7 @@ class Cinic10(AbstractSource):
     path: str | None = None
     split: Literal["train", "test"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         parts = PARTS[self.split]

@@ -5,18 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 
 from paredown.artifacts.ids import ExampleIds, Pool
+from paredown.artifacts.whitening import Whitening
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
 from paredown.data.fingerprint import fingerprint
+from paredown.data.whitening import whitening_of
 from paredown.errors import DataError, MethodError
 
 PLAIN = Augmentation()
+Whiten = Literal["zca"] | None
 
 
 class AbstractDataset(ABC):
@@ -70,6 +74,8 @@ class LearnableDataset(AbstractDataset):
     """What training does to the examples by default; none for data that are taken as they are."""
     corrupted: np.ndarray | None = None
     clean_labels: np.ndarray | None = None
+    targets: np.ndarray | None = None
+    """float32 (N, C): what is learnt in place of the labels, where labels were learnt; `labels` names the highest."""
     settings: Mapping[str, Any]
     """What besides the pool decides the content: the reader's fields, label noise."""
 
@@ -104,6 +110,10 @@ class AbstractImages(LearnableDataset):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     """Per channel, in units of [0, 1] pixels; what a network's first layer is made from."""
+    whiten: Whiten = None
+    """Whether that layer whitens too, by a matrix fitted to these images."""
+    whitening: Whitening | None = None
+    """What it does then; none for nothing."""
     augmentation: Augmentation
     paths: tuple[str, ...] | None
     """Where each image lies below its folder, for data made of image files."""
@@ -127,13 +137,15 @@ class AbstractImages(LearnableDataset):
         return image, int(self.labels[position])
 
     def identity(self) -> dict[str, Any]:
-        # The last three shape a training as much as the pixels do, and an array of one's own may come with any.
+        # What follows the settings shapes a training as much as the pixels do; an array of one's own comes with any.
+        whiten = {} if self.whiten is None else {"whiten": self.whiten}  # so that addresses made before it hold
         return {
             "pool": self.ids.pool.fingerprint,
             **self.settings,
             "augmentation": self.augmentation.identity(),
             "mean": list(self.mean),
             "std": list(self.std),
+            **whiten,
         }
 
     def __repr__(self) -> str:
@@ -142,7 +154,16 @@ class AbstractImages(LearnableDataset):
         return f"{self.name}: {len(self)} images {height}×{width}×{channels}, {len(self.classes)} classes{noise}"
 
 
-class AbstractDecoded(AbstractImages):
+class AbstractByteImages(AbstractImages):
+    """Images of 8 bits a channel, to which a whitening may be fitted."""
+
+    @cached_property
+    def whitening(self) -> Whitening | None:  # type: ignore[override]
+        # Fitted when it is first asked for, which for most work is never.
+        return None if self.whiten is None else whitening_of(self)
+
+
+class AbstractDecoded(AbstractByteImages):
     """Labelled images whose pixels lie in arrays, in memory or mapped into it."""
 
     @property
@@ -200,6 +221,7 @@ class ImageDataset(AbstractDecoded):
         clean_labels: int64 (N,), the labels before noise; None without noise.
         paths: where each image lies below its folder, for data made of image files.
         settings: what besides the pool decides the content (the reader's fields, label noise).
+        whiten: whether that layer whitens too, by a matrix fitted to these images.
     """
 
     name: str
@@ -214,6 +236,7 @@ class ImageDataset(AbstractDecoded):
     clean_labels: np.ndarray | None = None
     paths: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
         images, labels, count = self.images, self.labels, len(self.classes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import ImageDataset, Whiten
 from paredown.data.source import AbstractSource, held_out
 
 
@@ -20,6 +20,7 @@ class Digits(AbstractSource):
     Args:
         split: train, test, or all.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "all")
@@ -27,6 +28,7 @@ class Digits(AbstractSource):
 
     split: Literal["train", "test", "all"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         from sklearn.datasets import load_digits

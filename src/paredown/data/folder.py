@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractImages, ImageDataset
+from paredown.data.dataset import AbstractImages, ImageDataset, Whiten
 from paredown.data.encoded import Files
 from paredown.data.images import decode
 from paredown.data.source import AbstractSource, choose_part, held_out
@@ -38,6 +38,7 @@ class Folder(AbstractSource):
         size: side of the square to which each image is brought; None wants images of one size.
         stored: leave the images in their files; needs a size.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ()
@@ -47,10 +48,11 @@ class Folder(AbstractSource):
     size: int | None = None
     stored: bool = False
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
-            raise MethodError(f"Folder(size={self.size}): images need a side of at least one pixel.")
+        if self.size is not None:
+            refuse_no_pixels(self, self.size)
         refuse_no_size(self, self.size, self.stored)
 
     def read(self, workers: int) -> AbstractImages:
@@ -155,7 +157,7 @@ def find_images(
             f"{where}: {folder.name} has no sub-folders. Put the images of each class into a folder of its own."
         )
     files: list[tuple[str, int]] = []
-    labels: list[int] = []
+    parts_labels: list[np.ndarray] = []
     for folder in folders:
         strange = sorted(set(_classes(folder)) - set(classes))
         if strange:
@@ -163,17 +165,76 @@ def find_images(
                 f"{where}: class '{strange[0]}' of {folder.name} is not among the {len(classes)} classes of the "
                 "training part. Rename or remove that folder."
             )
-        for number, name in enumerate(classes):
-            found = _images(folder / name)
-            if not found:
-                raise DataError(
-                    f"{where}: class '{name}' has no images in {folder.name}. Add some, or remove that folder."
-                )
-            below = (folder / name).relative_to(root).as_posix()
-            files.extend((f"{below}/{file}", size) for file, size in found)
-            labels.extend([number] * len(found))
+        found, labels = files_of(source, root, folder, classes)
+        files.extend(found)
+        parts_labels.append(labels)
     names, sizes = ([file[column] for file in files] for column in (0, 1))
-    return Found(names, sizes, np.array(labels, dtype=np.int64), classes, part, share)  # type: ignore[arg-type]
+    return Found(names, sizes, np.concatenate(parts_labels), classes, part, share)  # type: ignore[arg-type]
+
+
+def files_of(
+    source: AbstractSource, root: Path, folder: Path, classes: Sequence[str]
+) -> tuple[list[tuple[str, int]], np.ndarray]:
+    """Gives the image files of each class in a folder, as paths below the root with their bytes, and their labels."""
+    files: list[tuple[str, int]] = []
+    counts = []
+    for name in classes:
+        found = _images(folder / name)
+        if not found:
+            raise DataError(
+                f"{source.where}: class '{name}' has no images in {folder.name}. Add some, or remove that folder."
+            )
+        below = (folder / name).relative_to(root).as_posix()
+        files.extend((f"{below}/{file}", size) for file, size in found)
+        counts.append(len(found))
+    return files, np.repeat(np.arange(len(classes)), counts)
+
+
+def decoded_files(
+    source: AbstractSource,
+    root: Path,
+    names: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    workers: int,
+    *,
+    size: int,
+) -> ImageDataset:
+    """Reads the listed files of a published data set: colour squares from the middle, made smaller by means.
+
+    Args:
+        source: asks, and makes the data set.
+        root: what the names lie below.
+        names: of the files.
+        labels: of each.
+        classes: their names.
+        workers: threads that decode.
+        size: side of the squares.
+    """
+
+    def stored(position: int) -> bytes:
+        try:
+            return (root / names[position]).read_bytes()
+        except OSError as error:
+            raise DataError(
+                f"{source.where}: {names[position]} is listed and cannot be read ({error.strerror}). Unpack the "
+                "archive again."
+            ) from error
+
+    if not len(names):
+        raise DataError(f"{source.where}: there are no images in {source.split}.")
+    images = decode(
+        len(names), stored, called=lambda position: names[position],
+        where=source.where, size=size, workers=workers, means=True, colour=True,
+    )  # fmt: skip
+    parts = [part for name in names for part in (name, root / name)]
+    return source.dataset(images, labels, classes, reader="files", parts=parts, paths=names)
+
+
+def refuse_no_pixels(source: AbstractSource, size: int) -> None:
+    """Raises MethodError for images without a side."""
+    if size < 1:
+        raise MethodError(f"{type(source).__name__}(size={size}): images need a side of at least one pixel.")
 
 
 def find_parts(root: Path) -> dict[str, Path]:

@@ -18,7 +18,7 @@ import numpy as np
 from paredown.data.augment import Augmentation
 from paredown.data.cifar import MEAN, STD, TEN
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractDataset, AbstractImages, ImageDataset
+from paredown.data.dataset import AbstractDataset, AbstractImages, ImageDataset, Whiten
 from paredown.data.fingerprint import Stretch
 from paredown.data.pool import pooled
 from paredown.data.source import AbstractSource
@@ -44,6 +44,7 @@ class GeneratedImages(AbstractSource):
         count: how many rows are taken; none takes all from `start` on.
         split: train; such images are for training.
         noise: label noise.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train",)
@@ -55,6 +56,7 @@ class GeneratedImages(AbstractSource):
     count: int | None = None
     split: Literal["train"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> AbstractDataset:
         return self._pool([_File.open(file, labelled=True) for file in self._files()])
@@ -102,8 +104,9 @@ class GeneratedImages(AbstractSource):
         assert self.normalisation is not None and self.standard is not None
         mean, std = self.normalisation
         return ImageDataset(
-            images=part.images, labels=part.labels, classes=TEN, mean=mean, std=std, augmentation=self.standard, **about
-        )
+            images=part.images, labels=part.labels, classes=TEN, mean=mean, std=std, augmentation=self.standard,
+            whiten=self.whiten, **about,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

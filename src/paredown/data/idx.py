@@ -12,7 +12,7 @@ import numpy as np
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import ImageDataset, Whiten
 from paredown.data.locate import Download, locate
 from paredown.data.source import AbstractSource
 from paredown.errors import DataError
@@ -37,6 +37,7 @@ class Mnist(AbstractSource):
         path: folder of the IDX files; None searches the usual places.
         split: train or test.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = ((0.1307,), (0.3081,))
@@ -54,6 +55,7 @@ class Mnist(AbstractSource):
     path: str | None = None
     split: Literal["train", "test"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         return _read(self, self.path, ("mnist", "MNIST/raw", "MNIST"), self.downloads, [str(d) for d in range(10)])
@@ -67,6 +69,7 @@ class FashionMnist(AbstractSource):
         path: folder of the IDX files; None searches the usual places, Debian's `dataset-fashion-mnist` among them.
         split: train or test.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     normalisation: ClassVar[tuple[tuple[float, ...], tuple[float, ...]] | None] = ((0.2860,), (0.3530,))
@@ -84,6 +87,7 @@ class FashionMnist(AbstractSource):
     path: str | None = None
     split: Literal["train", "test"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         return _read(self, self.path, ("fashion-mnist", "FashionMNIST/raw", "FashionMNIST"), self.downloads, FASHION)
@@ -97,11 +101,13 @@ class Idx(AbstractSource):
         path: the folder.
         split: train or test.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     path: str
     split: Literal["train", "test"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         return _read(self, self.path, (), (), None)

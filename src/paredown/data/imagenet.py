@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
+from paredown.data.dataset import Whiten
 from paredown.data.folder import SUFFIXES, find_parts, stored_folders
 from paredown.data.locate import locate
 from paredown.data.parquet import stored_tables
@@ -38,6 +39,7 @@ class ImageNet(AbstractSource):
         size: side of the square that a network sees.
         resize: the shorter side of an image before the middle is cut out.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "validation")
@@ -49,6 +51,7 @@ class ImageNet(AbstractSource):
     size: int = 224
     resize: int = 256
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= self.resize:

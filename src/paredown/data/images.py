@@ -33,6 +33,8 @@ def decode(
     where: str,
     size: int | None,
     workers: int,
+    means: bool = False,
+    colour: bool = False,
 ) -> np.ndarray:
     """Gives uint8 (N, H, W, C): one channel when every image is grey, three otherwise.
 
@@ -43,6 +45,8 @@ def decode(
         where: the beginning of a message.
         size: side to which each image is brought (centre square, bicubic); None wants images of one size.
         workers: threads; 0 takes as many as there are processors, up to eight.
+        means: of a smaller image each pixel is the mean of those that it stands for, in place of bicubic.
+        colour: three channels even where every image is grey.
 
     Raises:
         DataError: an image cannot be decoded or has another size; the sentence names the first such one.
@@ -69,16 +73,15 @@ def decode(
                         f"{called(0)} is {width}×{height}. "
                         f"Set size={min(width, height)} (or another) to bring all images to one size."
                     )
-                images[position] = _pixels(image, mode, size).reshape(height, width, len(mode))
+                images[position] = _pixels(image, mode, size, means).reshape(height, width, len(mode))
             return True
 
         with ThreadPoolExecutor(threads) as pool:
             # In order, so that the image named in a message is the first wrong one.
             return images if all(list(pool.map(block, range(0, count, BLOCK)))) else None
 
-    grey = decoded("L") if first.mode in GREY else None
-    colour = decoded("RGB") if grey is None else None
-    images = colour if grey is None else grey
+    grey = decoded("L") if first.mode in GREY and not colour else None
+    images = decoded("RGB") if grey is None else grey
     assert images is not None  # colour images are never refused for their mode
     return images
 
@@ -166,11 +169,12 @@ def _in_words(called: str, where: str) -> Iterator[None]:
         raise DataError(f"{where}: {called} cannot be decoded, because {reason}. Replace or remove it.") from error
 
 
-def _pixels(image: Image, mode: str, size: int | None) -> np.ndarray:
+def _pixels(image: Image, mode: str, size: int | None, means: bool) -> np.ndarray:
     from PIL import Image as pillow
     from PIL import ImageOps
 
     image = in_mode(image, mode)
     if size is not None and image.size != (size, size):
-        image = ImageOps.fit(image, (size, size), method=pillow.Resampling.BICUBIC)
+        by = pillow.Resampling.BOX if means else pillow.Resampling.BICUBIC
+        image = ImageOps.fit(image, (size, size), method=by)
     return np.asarray(image)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from paredown import rng
-from paredown.data.augment import Augmentation
+from paredown.data.augment import AbstractAugmentation
 from paredown.data.dataset import AbstractDecoded, dealt
+from paredown.data.normalised import Normalised
 
 WHOLE = slice(None)
 GPU_SHARE = 0.5  # of the free memory of a GPU that images may take; larger data stay in host memory
@@ -53,7 +55,7 @@ class AbstractInputs(ABC):
         """Gives un-augmented examples, shape (B, …), and labels, int64 (B,)."""
 
     @abstractmethod
-    def augmented(self, positions: np.ndarray, augmentation: Augmentation | None, seed: int) -> Tensor:
+    def augmented(self, positions: np.ndarray, augmentation: AbstractAugmentation | None, seed: int) -> Tensor:
         """Gives the examples of one training batch, shape (B, …).
 
         Args:
@@ -63,7 +65,7 @@ class AbstractInputs(ABC):
         """
 
     def ahead(
-        self, parts: Iterable[tuple[np.ndarray, int]], augmentation: Augmentation | None, share: slice = WHOLE
+        self, parts: Iterable[tuple[np.ndarray, int]], augmentation: AbstractAugmentation | None, share: slice = WHOLE
     ) -> Iterator[Tensor]:
         """Gives the augmented examples of batches that are known beforehand; whoever decodes can begin early.
 
@@ -91,7 +93,7 @@ class OnDevice(AbstractInputs):
     """
 
     def __init__(self, dataset: AbstractDecoded, device: str | torch.device) -> None:
-        self.device = torch.device(device)
+        self._dataset, self.device = dataset, torch.device(device)
         self._blocks = [self._placed(torch.from_numpy(block)) for block in dataset.blocks]
         self._labels = torch.from_numpy(dataset.labels).to(self.device)
 
@@ -123,11 +125,19 @@ class OnDevice(AbstractInputs):
         """Gives images as float32 (B, C, H, W) in [0, 1], channels_last in memory, and labels, int64 (B,)."""
         return unit(self.raw(positions)), self.labels(positions)
 
-    def augmented(self, positions: np.ndarray, augmentation: Augmentation | None, seed: int) -> Tensor:
+    def augmented(self, positions: np.ndarray, augmentation: AbstractAugmentation | None, seed: int) -> Tensor:
         images = self.raw(positions)
-        if augmentation is not None:
-            images = augmentation.apply(images, torch.Generator().manual_seed(seed))
-        return unit(images)
+        if augmentation is None:
+            return unit(images)
+        generator = torch.Generator().manual_seed(seed)
+        if augmentation.normalised:
+            return self.normalised.augmented(unit(images), augmentation, generator)
+        return unit(augmentation.apply(images, generator))
+
+    @cached_property
+    def normalised(self) -> Normalised:
+        """What a network's first layer makes of these images, and its inverse."""
+        return Normalised(self._dataset, self.device)
 
 
 def unit(images: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import ImageDataset, Whiten
 from paredown.data.source import AbstractSource, choose_part, held_out
 from paredown.data.tables import PART_WORDS
 from paredown.errors import DataError
@@ -34,6 +34,7 @@ class Npz(AbstractSource):
         path: the file.
         split: train or test, or as the file's arrays are called.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ()
@@ -41,6 +42,7 @@ class Npz(AbstractSource):
     path: str
     split: str = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         arrays = _arrays(self.where, Path(self.path).expanduser())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractImages, ImageDataset
+from paredown.data.dataset import AbstractImages, ImageDataset, Whiten
 from paredown.data.encoded import TableRows
 from paredown.data.images import decode
 from paredown.data.source import AbstractSource, choose_part, held_out
@@ -50,6 +50,7 @@ class Parquet(AbstractSource):
         stored: leave the images in their tables; needs a size. Training in a shuffled order reads a whole row group for
             nearly every image: a folder of image files is faster.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ()
@@ -61,6 +62,7 @@ class Parquet(AbstractSource):
     size: int | None = None
     stored: bool = False
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
         if self.size is not None and self.size < 1:

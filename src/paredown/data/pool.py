@@ -15,7 +15,7 @@ import numpy as np
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.artifacts.selection import Selection
 from paredown.data.augment import Augmentation
-from paredown.data.dataset import AbstractDataset, AbstractDecoded, refuse_labels_out_of_range
+from paredown.data.dataset import AbstractDataset, AbstractDecoded, Whiten, refuse_labels_out_of_range
 from paredown.data.fingerprint import fingerprint
 from paredown.errors import DataError, PoolMismatch
 
@@ -36,6 +36,7 @@ class ImagePool(AbstractDecoded):
         clean_labels: int64 (N,), the labels before noise; None without noise.
         paths: where each image lies below its folder, if all are made of image files.
         settings: what besides the pool decides the content.
+        whiten: how the images are whitened, if at all.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ImagePool(AbstractDecoded):
     clean_labels: np.ndarray | None = None
     paths: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
         refuse_labels_out_of_range(self.name, self.labels, len(self.classes))
@@ -141,6 +143,11 @@ def _of_images(datasets: Sequence[AbstractDecoded]) -> ImagePool:
             raise DataError(
                 f"{other.name} and {first.name} have different classes, so their labels do not mean the same."
             )
+        if other.whiten != first.whiten:
+            raise DataError(
+                f"{other.name} and {first.name} cannot be one pool, because one is whitened and the other is not. "
+                "Give both the same whiten."
+            )
     parts = [fingerprints(data) for data in datasets]
     if len(set().union(*parts)) < sum(map(len, parts)):
         raise DataError(f"A pool cannot hold the same data twice: {', '.join(data.name for data in datasets)}.")
@@ -162,6 +169,7 @@ def _of_images(datasets: Sequence[AbstractDecoded]) -> ImagePool:
         clean_labels=np.concatenate([_clean(data) for data in datasets]) if noisy else None,
         paths=tuple(p for part in paths for p in part or ()) if all(part is not None for part in paths) else None,
         settings={"parts": [data.identity() for data in datasets]},
+        whiten=first.whiten,
     )
 
 

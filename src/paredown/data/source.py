@@ -13,7 +13,7 @@ from paredown import catalog, rng
 from paredown.artifacts.ids import ExampleIds, Pool
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset, pixel_statistics
+from paredown.data.dataset import AbstractDataset, ImageDataset, LearnableDataset, Whiten, pixel_statistics
 from paredown.data.fingerprint import Stretch, fingerprint
 from paredown.data.metadata import is_pool
 from paredown.data.pool import pooled
@@ -46,6 +46,8 @@ class AbstractSource(Method):
 
     split: str
     noise: LabelNoise | None
+    whiten: Whiten = None
+    """Sources of images have it as a field: whether a network's first layer whitens them."""
 
     @abstractmethod
     def read(self, workers: int) -> AbstractDataset:
@@ -76,6 +78,11 @@ class AbstractSource(Method):
             return data
         assert isinstance(data, LearnableDataset), "only sources of labelled data have noise"
         return data.with_noise(self.noise)
+
+    def identity(self) -> dict[str, Any]:
+        found = super().identity()
+        # As if the field did not exist where it says nothing, so that addresses made before it hold.
+        return {key: value for key, value in found.items() if key != "whiten" or value is not None}
 
     @property
     def where(self) -> str:
@@ -130,7 +137,7 @@ class AbstractSource(Method):
         augmentation = self.standard or usual_augmentation(images.shape)
         return ImageDataset(
             images=images, labels=labels, classes=tuple(classes), mean=mean, std=std, augmentation=augmentation,
-            paths=None if paths is None else tuple(paths),
+            paths=None if paths is None else tuple(paths), whiten=self.whiten_of(part),
             **self.identified(len(images), reader=reader, parts=parts, stem=stem, part=part, held_out=held_out),
         )  # fmt: skip
 
@@ -147,9 +154,13 @@ class AbstractSource(Method):
         """Gives name, ids and settings of a data set: the fields that every kind has. See `dataset`."""
         name = f"{stem or self.name}:{part}"
         asked = f"{part}, {HELD_OUT} held out" if held_out and self.split != "all" else part
-        settings = {key: value for key, value in self.identity().items() if key not in ("path", "noise")}
+        settings = {key: value for key, value in self.identity().items() if key not in ("path", "noise", "whiten")}
         pool = Pool((name,), count, fingerprint(reader, asked, parts))
         return {"name": name, "ids": ExampleIds.of_pool(pool), "settings": {"source": settings}}
+
+    def whiten_of(self, part: str) -> Whiten:
+        """Gives whether the images of a part are whitened: those to test on are so by the network that sees them."""
+        return None if part in ("test", "validation") else self.whiten
 
     def check_labels(self, labels: np.ndarray, classes: Sequence[str], part: str) -> None:
         """Refuses labels that no class has and, where one learns from them, classes that no label has."""
@@ -297,6 +308,9 @@ def _reader_of(path: Path) -> str:
         ("cifar100", ("train.bin", "meta")),
         ("svhn", ("train_32x32.mat", "test_32x32.mat")),
         ("cinic10", ("X_train.npy",)),
+        ("tiny-imagenet", ("wnids.txt",)),
+        ("cub-200", ("image_class_labels.txt",)),
+        ("imagenet-resized", ("train_data_batch_1.npz", "*/train_data_batch_1.npz")),
         ("sentences", ("*.jsonl", "*.arrow", "*/*.arrow")),
         ("folder", ("*/",)),
         ("sentences", ("*.csv", "*.tsv", "*.json")),

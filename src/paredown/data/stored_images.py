@@ -12,7 +12,7 @@ import numpy as np
 
 from paredown.artifacts.ids import ExampleIds
 from paredown.data.augment import Augmentation
-from paredown.data.dataset import AbstractImages, refuse_labels_out_of_range
+from paredown.data.dataset import AbstractByteImages, Whiten, refuse_labels_out_of_range
 from paredown.data.encoded import AbstractEncoded
 from paredown.data.source import AbstractSource
 from paredown.data.squares import BoxesOf, Square
@@ -27,7 +27,7 @@ RUN = 16
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class StoredImages(AbstractImages):
+class StoredImages(AbstractByteImages):
     """Labelled images of any sizes, encoded in files, tables or memory, of which a network sees squares.
 
     Args:
@@ -44,6 +44,7 @@ class StoredImages(AbstractImages):
         clean_labels: int64 (N,), the labels before noise; None without noise.
         paths: where each image lies below its folder, for data made of image files.
         settings: what besides the pool decides the content (the reader's fields, label noise).
+        whiten: whether a network's first layer whitens too, by a matrix fitted to these images.
     """
 
     name: str
@@ -60,6 +61,7 @@ class StoredImages(AbstractImages):
     clean_labels: np.ndarray | None = None
     paths: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
         if not len(self.rows) == len(self.labels) == len(self.ids):
@@ -132,7 +134,7 @@ def stored_images(
     return StoredImages(
         encoded=encoded, rows=chosen, labels=labels[chosen], classes=tuple(classes), square=square, mean=mean, std=std,
         augmentation=source.standard or IMAGENET,
-        paths=None if paths is None else tuple(paths[row] for row in chosen.tolist()),
+        paths=None if paths is None else tuple(paths[row] for row in chosen.tolist()), whiten=source.whiten_of(part),
         **source.identified(len(chosen), reader="stored", parts=parts, stem=stem, part=part, held_out=held_out),
     )  # fmt: skip
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from paredown.data.augment import Augmentation, draws, windows
+from paredown.data.augment import AbstractAugmentation, draws, windows
 from paredown.data.dataset import PLAIN
 from paredown.data.loader import WHOLE, AbstractInputs, unit
+from paredown.data.normalised import Normalised
 from paredown.data.squares import BoxesOf
 from paredown.data.stored_images import RUN, StoredImages, cores
 
@@ -66,11 +68,11 @@ class Streamed(AbstractInputs):
         """Gives images as float32 (B, C, H, W) in [0, 1], channels_last in memory, and labels, int64 (B,)."""
         return ((unit(images), self.labels(job.positions)) for job, images in self._decoded(map(_Job, parts)))
 
-    def augmented(self, positions: np.ndarray, augmentation: Augmentation | None, seed: int) -> Tensor:
+    def augmented(self, positions: np.ndarray, augmentation: AbstractAugmentation | None, seed: int) -> Tensor:
         return next(self.ahead([(positions, seed)], augmentation))
 
     def ahead(
-        self, parts: Iterable[tuple[np.ndarray, int]], augmentation: Augmentation | None, share: slice = WHOLE
+        self, parts: Iterable[tuple[np.ndarray, int]], augmentation: AbstractAugmentation | None, share: slice = WHOLE
     ) -> Iterator[Tensor]:
         asked = augmentation or PLAIN
         generators: deque[torch.Generator] = deque()
@@ -83,7 +85,16 @@ class Streamed(AbstractInputs):
                 yield _Job(positions, drawn, asked.area or 1.0, share)
 
         for _, images in self._decoded(jobs()):
-            yield unit(asked.finish(images, generators.popleft()))
+            generator = generators.popleft()
+            if asked.normalised:
+                yield self.normalised.augmented(unit(images), asked, generator)
+            else:
+                yield unit(asked.finish(images, generator))
+
+    @cached_property
+    def normalised(self) -> Normalised:
+        """What a network's first layer makes of these images, and its inverse."""
+        return Normalised(self.data, self.device)
 
     def _decoded(self, jobs: Iterator[_Job]) -> Iterator[tuple[_Job, Tensor]]:
         """Gives the images of each batch on the device, uint8 (B, C, H, W) as a channels_last view."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import ImageDataset
+from paredown.data.dataset import ImageDataset, Whiten
 from paredown.data.locate import Download, locate
 from paredown.data.source import AbstractSource
 from paredown.errors import DataError
@@ -32,6 +32,7 @@ class Svhn(AbstractSource):
         path: folder of `train_32x32.mat`, `test_32x32.mat`; None searches the usual places.
         split: train, test or extra.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "test", "extra")
@@ -44,6 +45,7 @@ class Svhn(AbstractSource):
     path: str | None = None
     split: Literal["train", "test", "extra"] = "train"
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def read(self, workers: int) -> ImageDataset:
         name = f"{self.split}_32x32.mat"

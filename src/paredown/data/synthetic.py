@@ -11,7 +11,7 @@ import numpy as np
 from paredown import rng
 from paredown.data.augment import Augmentation
 from paredown.data.corrupt import LabelNoise
-from paredown.data.dataset import AbstractImages
+from paredown.data.dataset import AbstractImages, Whiten
 from paredown.data.encoded import Held
 from paredown.data.source import AbstractSource
 from paredown.data.squares import Square
@@ -37,6 +37,7 @@ class Synthetic(AbstractSource):
         seed: of prototypes and noise.
         stored: keep each image encoded, as PNG, and decode it when it is read, as it is done with millions of files.
         noise: label noise for the training rows.
+        whiten: "zca" lets networks begin by whitening the images.
     """
 
     standard: ClassVar[Augmentation | None] = Augmentation(crop=1)
@@ -50,6 +51,7 @@ class Synthetic(AbstractSource):
     seed: int = 0
     stored: bool = False
     noise: LabelNoise | None = None
+    whiten: Whiten = None
 
     def __post_init__(self) -> None:
         for name, least in (("classes", 2), ("n", self.classes), ("size", 4), ("spread", 0)):

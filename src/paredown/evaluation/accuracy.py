@@ -52,7 +52,7 @@ class Accuracy(AbstractProbe):
     def measure(
         self, network: nn.Module, data: LearnableDataset, *, runtime: Runtime, seed: int
     ) -> list[Mapping[str, Any]]:
-        place, loss = _outcomes(network, data, runtime.batch_size)
+        place, loss = outcomes(network, data, np.arange(len(data)), batch_size=runtime.batch_size)
         rows = [_share("accuracy", place < 1)]
         if len(data.classes) > 5:
             rows.append(_share("top-5", place < 5))
@@ -71,16 +71,25 @@ def _share(metric: str, right: np.ndarray) -> Mapping[str, Any]:
     return {"metric": metric, "value": share, "n": n, "spread": math.sqrt(share * (1 - share) / n) if n > 1 else None}
 
 
-def _outcomes(network: nn.Module, data: LearnableDataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gives the place of each label and its cross-entropy, both of shape (N,)."""
+def outcomes(
+    network: nn.Module, data: LearnableDataset, rows: np.ndarray, *, batch_size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gives the place of the label of each of some rows and its cross-entropy, both of shape (len(rows),).
+
+    Args:
+        network: left as it was.
+        data: un-augmented.
+        rows: which of its examples.
+        batch_size: examples at once.
+    """
     modes = [(module, module.training) for module in network.modules()]
     examples = inputs(network, data)
-    place, loss = np.empty(len(data), np.int64), np.empty(len(data))
+    place, loss = np.empty(len(rows), np.int64), np.empty(len(rows))
     network.eval()
     try:
         with torch.no_grad():
-            batches = list(runs(len(data), batch_size))
-            for batch, (x, y) in zip(batches, examples.batches(batches), strict=True):
+            batches = list(runs(len(rows), batch_size))
+            for batch, (x, y) in zip(batches, examples.batches(rows[batch] for batch in batches), strict=True):
                 logits = network(x).float()
                 _check(logits, data)
                 place[batch] = places(logits, y).cpu().numpy()

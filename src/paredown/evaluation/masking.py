@@ -79,8 +79,9 @@ def substitute(network: nn.Module, x: Tensor, *, attack: AbstractAttack, seed: i
         classes = network(x[:1]).shape[1]
     channels, high, wide = x.shape[1:]
     ball = Ball(attack.norm, 2 * attack.ball.eps)
-    ends = {"mean": (0.5,) * channels, "std": (0.25,) * channels}
-    learner = made(ConvNet(width=32), (channels, high, wide), classes, **ends, seed=seed).to(x.device).train()
+    mean, std = (0.5,) * channels, (0.25,) * channels
+    learner = made(ConvNet(width=32), (channels, high, wide), classes, mean=mean, std=std, seed=seed)
+    learner = learner.to(x.device).train()
     adam = torch.optim.Adam(learner.parameters(), lr=3e-3)
     generator = torch.Generator(x.device).manual_seed(seed)
     for _ in range(QUESTIONS):

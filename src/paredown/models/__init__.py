@@ -11,7 +11,9 @@ from paredown.models.build import (
     network,
     save,
 )
+from paredown.models.constant_width import DcConvNet, KipConvNet
 from paredown.models.convnet import ConvNet, SimpleCnn
+from paredown.models.flat import AlexNet, FlatResNet18, Vgg11
 from paredown.models.pretrained import Pretrained
 from paredown.models.resnet import PreActResNet18, ResNet18, ResNet34, ResNet50
 from paredown.models.small import SmallResNet
@@ -19,12 +21,17 @@ from paredown.models.state_dicts import load_published
 from paredown.models.taps import features, last_linear
 from paredown.models.transformer import Transformer
 from paredown.models.wide_resnet import PreActSwish, WideResNet
+from paredown.models.widening import WideningConvNet
 
 __all__ = [
     "AbstractModel",
     "AbstractNetwork",
+    "AlexNet",
     "ConvNet",
+    "DcConvNet",
     "Factory",
+    "FlatResNet18",
+    "KipConvNet",
     "Network",
     "PreActResNet18",
     "PreActSwish",
@@ -35,7 +42,9 @@ __all__ = [
     "SimpleCnn",
     "SmallResNet",
     "Transformer",
+    "Vgg11",
     "WideResNet",
+    "WideningConvNet",
     "checkpoint_of",
     "features",
     "inputs",

@@ -1,7 +1,7 @@
 """From a model, which is plain data, to a network with weights, and back to a folder.
 
-A network takes pixels in [0, 1]; the normalisation is its first layer, so that a checkpoint carries the statistics
-of the data that it was trained on and an attack sees pixels.
+A network takes pixels in [0, 1]; the normalisation, and the whitening where the data are whitened, is its first layer,
+so that a checkpoint carries the statistics of the data that it was trained on and an attack sees pixels.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ import torch
 from torch import Tensor, nn
 
 from paredown.artifacts.checkpoint import Checkpoint
+from paredown.artifacts.whitening import Whitening
 from paredown.catalog import find
 from paredown.data.dataset import AbstractDecoded, AbstractImages, LearnableDataset
+from paredown.data.distilled import DistilledImages, Learnt
 from paredown.data.loader import AbstractInputs, OnDevice
 from paredown.data.stored_images import StoredImages
 from paredown.data.streaming import Streamed
 from paredown.errors import ArtifactError, MethodError, did_you_mean
 from paredown.method import Method, build
+from paredown.models.whitened import WhiteningLayer
 from paredown.rng import key
 
 
@@ -58,13 +61,17 @@ class AbstractModel(Method):
         """
         self.refuse_other_data(data)
         assert isinstance(data, AbstractImages)
-        return network(self, data.shape, len(data.classes), mean=data.mean, std=data.std, seed=seed)
+        return network(
+            self, data.shape, len(data.classes), mean=data.mean, std=data.std, whitening=data.whitening, seed=seed
+        )
 
     def empty(self, checkpoint: Checkpoint) -> AbstractNetwork:
         """Gives a network into which the checkpoint's weights fit; its own mean nothing."""
         channels, height, width = checkpoint.shape
         ones = (1.0,) * channels
-        return network(self, (channels, height, width), checkpoint.classes, mean=ones, std=ones)
+        made = network(self, (channels, height, width), checkpoint.classes, mean=ones, std=ones)
+        made.whitening = WhiteningLayer.empty(checkpoint.weights)
+        return made
 
     def refuse_other_data(self, data: LearnableDataset) -> None:
         """Raises MethodError unless the data are what the model takes."""
@@ -149,11 +156,12 @@ class Network(AbstractNetwork):
     """What is trained, checkpointed and attacked: pixels in [0, 1] are normalised, then the body gives logits.
 
     Args:
-        body: takes normalised images (B, C, H, W), gives logits (B, classes).
+        body: takes normalised images (B, C, H, W), or whitened ones, gives logits (B, classes).
         shape: channels, height and width of one image.
         classes: number of logits.
         mean: per channel, in units of [0, 1] pixels.
         std: per channel, in the same units.
+        whitening: what follows the normalisation, if anything.
     """
 
     mean: Tensor
@@ -167,15 +175,22 @@ class Network(AbstractNetwork):
         classes: int,
         mean: Sequence[float],
         std: Sequence[float],
+        whitening: WhiteningLayer | None = None,
     ) -> None:
         super().__init__()
+        self.whitening = whitening
         self.body = body
         self.shape, self.classes = shape, classes
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body((x - self.mean) / self.std)
+        return self.body(self.first(x))
+
+    def first(self, x: Tensor) -> Tensor:
+        """Gives what the body takes: pixels normalised and, where the data are, whitened."""
+        normalised = (x - self.mean) / self.std
+        return normalised if self.whitening is None else self.whitening(normalised)
 
     def inputs(self, data: LearnableDataset, device: torch.device, workers: int = 0) -> AbstractInputs:
         return on_device(data, device, workers)
@@ -197,6 +212,8 @@ def on_device(data: LearnableDataset, device: torch.device, workers: int) -> Abs
     """
     if isinstance(data, StoredImages):
         return Streamed(data, device, workers)
+    if isinstance(data, DistilledImages):
+        return Learnt(data, device)
     if not isinstance(data, AbstractDecoded):
         raise MethodError(f"The network takes images, and {data.name} has {data.noun}. Use a model for {data.noun}.")
     return OnDevice(data, device)
@@ -209,6 +226,7 @@ def network(
     *,
     mean: Sequence[float],
     std: Sequence[float],
+    whitening: Whitening | None = None,
     seed: int | None = None,
 ) -> Network:
     """Gives a freshly initialised network.
@@ -219,6 +237,7 @@ def network(
         classes: number of logits.
         mean: per channel, in units of [0, 1] pixels.
         std: per channel, in the same units.
+        whitening: what follows the normalisation, if anything.
         seed: of the initial weights, whatever else has drawn random numbers; None uses torch's generator as it stands.
     """
     channels = shape[0]
@@ -231,7 +250,8 @@ def network(
         if seed is not None:
             torch.manual_seed(key(seed, "init"))
         body = model.build(shape, classes)
-    return Network(body, shape=shape, classes=classes, mean=mean, std=std)
+    layer = None if whitening is None else WhiteningLayer.of(whitening)
+    return Network(body, shape=shape, classes=classes, mean=mean, std=std, whitening=layer)
 
 
 def checkpoint_of(network: AbstractNetwork, model: AbstractModel, step: int) -> Checkpoint:

@@ -41,6 +41,12 @@ def conv3x3(inputs: int, outputs: int, stride: int, padding: Padding, *, bias: b
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=by_itself, bias=bias)
 
 
+def draw_truncated(kernel: Tensor, gain: float) -> None:
+    """Draws a kernel from a normal cut at two standard deviations, with variance gain / fan-in."""
+    deviation = math.sqrt(gain / kernel[0].numel()) / TRUNCATED_DEVIATION
+    nn.init.trunc_normal_(kernel, std=deviation, a=-2 * deviation, b=2 * deviation)
+
+
 def initialise(module: nn.Module, init: Initialisation) -> None:
     """Draws every convolution's kernel anew, and for "lecun" every linear layer's too.
 
@@ -51,7 +57,6 @@ def initialise(module: nn.Module, init: Initialisation) -> None:
         if init == "he" and isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         elif init == "lecun" and isinstance(layer, nn.Conv2d | nn.Linear):
-            deviation = math.sqrt(1 / layer.weight[0].numel()) / TRUNCATED_DEVIATION
-            nn.init.trunc_normal_(layer.weight, std=deviation, a=-2 * deviation, b=2 * deviation)
+            draw_truncated(layer.weight, 1.0)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

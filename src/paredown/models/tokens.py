@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paredown.data.augment import Augmentation
+from paredown.data.augment import AbstractAugmentation
 from paredown.data.dataset import LearnableDataset
 from paredown.data.loader import AbstractInputs, runs
 from paredown.data.sentences import SentenceDataset
@@ -53,7 +53,7 @@ class Tokens(AbstractInputs):
         """Gives int32 (B, 2, L), token ids and segment + 1 (0 where there is no token), and labels, int64 (B,)."""
         return self.augmented(positions, None, 0), self.labels(positions)
 
-    def augmented(self, positions: np.ndarray, augmentation: Augmentation | None, seed: int) -> Tensor:
+    def augmented(self, positions: np.ndarray, augmentation: AbstractAugmentation | None, seed: int) -> Tensor:
         rows = self._rows(positions)
         longest = int(self.lengths[positions].max())
         column = torch.arange(longest, device=self.device)

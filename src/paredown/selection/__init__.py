@@ -14,7 +14,7 @@ from paredown.selection.message_passing import D2
 from paredown.selection.moderate import Moderate
 from paredown.selection.simple import Highest, HighestMagnitude, Lowest, LowestMagnitude, Random, Window
 from paredown.selection.submodular import FacilityLocation, GraphCut, SaturatedCoverage
-from paredown.selection.threshold import Threshold
+from paredown.selection.threshold import OfClasses, Threshold
 from paredown.selection.weighted import Weighted
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "LowestMagnitude",
     "Moderate",
     "NearDuplicates",
+    "OfClasses",
     "Random",
     "SaturatedCoverage",
     "Threshold",

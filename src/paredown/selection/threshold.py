@@ -1,4 +1,4 @@
-"""Keeping what passes a bound: filters, which compose through `within`."""
+"""Keeping what passes a bound or is of some classes: filters, which compose through `within`."""
 
 from __future__ import annotations
 
@@ -58,3 +58,37 @@ class Threshold(AbstractSelector):
         if self.at_most is not None:
             sides.append(self.at_most - candidates.values)
         return np.minimum.reduce(sides)
+
+
+@dataclass(frozen=True)
+class OfClasses(AbstractSelector):
+    """Classes: all examples of some classes, by id; it knows by itself how many these are.
+
+    Given as `within=`, it lets another selector choose inside a phase of class-incremental learning. Asked for a count
+    that is larger, it goes on with the other classes.
+
+    Args:
+        classes: their numbers.
+    """
+
+    classes: tuple[int, ...]
+
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    decides: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.classes or min(self.classes) < 0 or len(set(self.classes)) < len(self.classes):
+            raise MethodError(
+                f"OfClasses(classes={list(self.classes)}): name at least one class, each once, by its number from 0 up."
+            )
+
+    def size(self, candidates: Candidates) -> int:
+        return int(self._wanted(candidates).sum())
+
+    def choose(self, candidates: Candidates, count: int, rng: np.random.Generator) -> np.ndarray:
+        return ascending(-self._wanted(candidates).astype(np.float64), candidates.keys)[:count]
+
+    def _wanted(self, candidates: Candidates) -> np.ndarray:
+        assert candidates.labels is not None, "choose() checks what a selector needs"
+        return np.isin(candidates.labels, self.classes)

@@ -6,6 +6,7 @@ small data and returns nothing; a promise that is not kept is a `BrokenPromise` 
 
 from paredown.testing.artifacts import check_artifact, check_source
 from paredown.testing.attacks import check_attack
+from paredown.testing.distillers import check_distiller
 from paredown.testing.extrapolations import check_extrapolation
 from paredown.testing.indexes import check_index
 from paredown.testing.probes import check_probe
@@ -17,6 +18,7 @@ __all__ = [
     "BrokenPromise",
     "check_artifact",
     "check_attack",
+    "check_distiller",
     "check_extrapolation",
     "check_index",
     "check_probe",

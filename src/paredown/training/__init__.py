@@ -11,6 +11,7 @@ from paredown.training.passes import Passes
 from paredown.training.record import Recorder, Recording
 from paredown.training.schedules import AbstractSchedule, Constant, Cosine, Linear, OneCycle, Step, Triangular
 from paredown.training.single_step import Fast, Free
+from paredown.training.soft_labels import SoftCrossEntropy, SquaredError
 from paredown.training.training import Training
 from paredown.training.validation import Validation
 
@@ -36,6 +37,8 @@ __all__ = [
     "Recording",
     "Seen",
     "Sgd",
+    "SoftCrossEntropy",
+    "SquaredError",
     "Step",
     "Trades",
     "Training",

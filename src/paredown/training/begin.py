@@ -106,7 +106,7 @@ def check(
     """Refuses what a training cannot do with some data.
 
     Raises:
-        MethodError: sentences are to be attacked or mixed, or an attack is to be recorded that nobody makes.
+        MethodError: sentences or learnt images are to be attacked or mixed, or an attack that nobody makes is recorded.
         DataError: the extra data are the data, or part of them.
     """
     if extra is not None:
@@ -124,6 +124,11 @@ def check(
         attack = getattr(method, "attack", None)
         if isinstance(attack, AbstractAttack):
             attack.refuse_wide(data.shape)
+    if objective.attacks and data.targets is not None:
+        raise MethodError(
+            f"Training(objective={objective.name}): {data.name} has learnt labels and pixels beyond black and white, "
+            "which no attack here moves. Train by squared-error or cross-entropy."
+        )
     asked = [] if recording is None else [name for name in recording.quantities if name in ADVERSARIAL_QUANTITIES]
     if recording is None or not asked:
         return

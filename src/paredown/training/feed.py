@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paredown.data.augment import Augmentation
+from paredown.data.augment import AbstractAugmentation
 from paredown.data.loader import WHOLE, AbstractInputs, batches, epoch_order
 from paredown.rng import key
 from paredown.training.begin import Examples
@@ -41,7 +41,7 @@ class Feed:
         inputs: AbstractInputs,
         examples: Examples,
         training: Training,
-        augmentation: Augmentation | None,
+        augmentation: AbstractAugmentation | None,
         *,
         seed: int,
         place: Place,

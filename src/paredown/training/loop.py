@@ -40,6 +40,7 @@ from paredown.training.begin import (
 from paredown.training.devices import LARGE, place
 from paredown.training.feed import Feed
 from paredown.training.journal import Diverged, Journal
+from paredown.training.labels import hard
 from paredown.training.learner import Learner
 from paredown.training.mixing import Extra
 from paredown.training.record import Recording
@@ -234,6 +235,7 @@ class Loop:
         x, y, where, weights = self.feed.share(rows, whole)
         glance = self.watch is not None and self.watch.wants_clean(self.step)
         seen, loss = self.learner.take(self.step, x, y, count=len(rows), weights=weights, glance=glance)
+        y = hard(y)
         self.journal.put(loss, seen, y, len(rows))
         if self.watch is not None:
             self.watch.put(self.step, where, seen, y, own=self.feed.own(rows))

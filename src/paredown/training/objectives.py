@@ -22,6 +22,7 @@ from paredown.attacks.base import Ball, Loss, full
 from paredown.errors import MethodError
 from paredown.method import Method
 from paredown.training import robust_losses
+from paredown.training.labels import hard
 from paredown.training.passes import Mode, Passes
 
 NEAR = 0.001
@@ -81,13 +82,13 @@ class AbstractObjective(Method):
 
 @dataclass(frozen=True)
 class CrossEntropy(AbstractObjective):
-    """Cross-entropy of the examples as they are: -log p_y."""
+    """Cross-entropy of the examples as they are: -log p_y; of a learnt label y is the class that stands highest."""
 
     attacks: ClassVar[bool] = False
 
     def losses(self, passes: Passes, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Seen:
         (logits,) = passes.logits(x)
-        return Seen(smoothed(logits, y, label_smoothing), logits)
+        return Seen(smoothed(logits, hard(y), label_smoothing), logits)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from paredown.data.augment import Augmentation
+from paredown.data.augment import AbstractAugmentation
 from paredown.data.dataset import LearnableDataset
 from paredown.errors import MethodError
 from paredown.method import Method
@@ -95,7 +95,7 @@ class Training(Method):
     objective: AbstractObjective = CrossEntropy()  # noqa: RUF009  (frozen)
     label_smoothing: float = 0.0
     clip: float | None = None
-    augmentation: Augmentation | None = None
+    augmentation: AbstractAugmentation | None = None
     average: float | None = None
     average_warmup: float = 0.0
     average_statistics: Literal["recalibrated", "copied"] = "recalibrated"
@@ -165,7 +165,7 @@ class Training(Method):
             )
         return replace(self, mixing=Mixing()) if extra and self.mixing is None else self
 
-    def augmentation_of(self, data: LearnableDataset) -> Augmentation | None:
+    def augmentation_of(self, data: LearnableDataset) -> AbstractAugmentation | None:
         """Gives what happens to the examples of some data.
 
         Raises:

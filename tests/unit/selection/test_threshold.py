@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from paredown.artifacts import ExampleIds, Pool, ScoreTable
 from paredown.errors import MethodError
-from paredown.selection import Candidates, Threshold, choose
+from paredown.selection import Candidates, OfClasses, Threshold, choose
 from paredown.verbs import select
 
 VALUES = st.lists(st.floats(-1e300, 1e300) | st.sampled_from([0.0, 1.0, -1.0]), min_size=1, max_size=30)
@@ -79,3 +79,24 @@ def test_bounds_that_make_no_sense() -> None:
         some = Candidates(np.arange(3), np.array([1.0, 2, 3]), labels=np.zeros(3, np.int64))
         with pytest.raises(MethodError, match="keeps none of the 3 candidates, whose scores lie from 1 to 3"):
             choose(Threshold(at_least=5), some, by_class=by_class)
+
+
+def test_some_classes_are_kept_whole_and_confine_others() -> None:
+    labels = np.array([2, 0, 1, 2, 0, 1, 1])
+    given = Candidates(np.arange(7), labels=labels)
+    assert choose(OfClasses((2, 1)), given).tolist() == [0, 2, 3, 5, 6]
+    assert choose(OfClasses((0,)), given, 4).tolist() == [1, 4, 0, 2]
+    data = {"name": "synthetic", "n": 40, "classes": 4}
+    phase = select({"name": "classes", "classes": [3, 1]}, data=data)
+    assert len(phase) == 20
+    kept = select("random", data=data, within=phase, count=5)
+    assert np.isin(kept.ids.keys, phase.ids.keys).all()
+    assert set(kept.ids.keys % 4) <= {1, 3}
+
+
+def test_classes_that_cannot_be_are_said() -> None:
+    for wrong in ((), (1, 1), (-1,)):
+        with pytest.raises(MethodError, match="name at least one class, each once"):
+            OfClasses(wrong)
+    with pytest.raises(MethodError, match="OfClasses keeps none of the 7 candidates"):
+        choose(OfClasses((9,)), Candidates(np.arange(7), labels=np.zeros(7, np.int64)))
