@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,7 +29,8 @@ def masking(network: nn.Module, x: Tensor, y: Tensor, *, norm: Norm, eps: float,
 
     - `check-more-steps`: forty steps of PGD leave no more examples right than five do (but for 2 of 100).
     - `check-unbounded`: with a radius of half the box and a hundred steps, next to nothing is left (at most 5 of 100).
-    - `check-black-box`: Square, which sees no gradient, leaves no fewer than PGD (but for 5 of 100).
+    - `check-black-box`: Square, which sees no gradient, leaves no fewer than PGD does on the cross-entropy and on Carlini
+      and Wagner's loss together (but for 5 of 100).
     - `check-transfer`: nor do images that fool a substitute, which has learnt from the network's answers.
     - `check-gradients`: for at least 95 of 100 rightly classified examples the loss has a gradient that is not zero.
 
@@ -41,23 +43,25 @@ def masking(network: nn.Module, x: Tensor, y: Tensor, *, norm: Norm, eps: float,
         seed: of what is drawn.
     """
 
-    def left(attack: AbstractAttack, number: int) -> float:
-        return float(worst_case(network, [attack], x, y, seed=key(seed, "check", number)).robust.float().mean())
+    def left(number: int, *attacks: AbstractAttack) -> float:
+        return float(worst_case(network, attacks, x, y, seed=key(seed, "check", number)).robust.float().mean())
 
     wide = 0.5 if norm == "linf" else 0.5 * math.sqrt(x[0].numel())
     strong = Pgd(norm=norm, eps=eps, step=eps / 4, steps=40)
-    few = left(Pgd(norm=norm, eps=eps, step=eps / 4, steps=5), 0)
-    many = left(strong, 1)
-    unbounded = left(Pgd(norm=norm, eps=wide, step=wide / 20, steps=100), 2)
-    black = left(Square(norm=norm, eps=eps, queries=500), 3)
+    few = left(0, Pgd(norm=norm, eps=eps, step=eps / 4, steps=5))
+    many = left(1, strong)
+    # One loss alone can be misled without anything being hidden: TRADES leaves networks sure of the wrong class.
+    white = left(1, strong, replace(strong, loss="carlini-wagner"))
+    unbounded = left(2, Pgd(norm=norm, eps=wide, step=wide / 20, steps=100))
+    black = left(3, Square(norm=norm, eps=eps, queries=500))
     copied = substitute(network, x, attack=strong, seed=key(seed, "check", 4))
     transferred = _right(network, x, y) & _right(network, strong(copied, x, y, seed=key(seed, "check", 5)), y)
     flat = _without_gradient(network, x, y)
     found = {
         "check-more-steps": many <= few + 0.02,
         "check-unbounded": unbounded <= 0.05,
-        "check-black-box": black >= many - 0.05,
-        "check-transfer": float(transferred.float().mean()) >= many - 0.05,
+        "check-black-box": black >= white - 0.05,
+        "check-transfer": float(transferred.float().mean()) >= white - 0.05,
         "check-gradients": flat <= 0.05,
     }
     return [{"metric": name, "value": float(good), "n": 1, "spread": None} for name, good in found.items()]

@@ -43,7 +43,7 @@ class RobustAccuracy(AbstractProbe):
             runtime, which changes no figure.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     attacks: tuple[AbstractAttack, ...] = ()
     norm: Norm = "linf"
