@@ -19,7 +19,16 @@ import torch
 from torch import nn
 
 from paredown import catalog, rng
-from paredown.artifacts import Checkpoint, EmbeddingMatrix, ExampleIds, Pool, Selection, Trained, TrainingDynamics
+from paredown.artifacts import (
+    Checkpoint,
+    EmbeddingMatrix,
+    ExampleIds,
+    Pool,
+    PruningStrategy,
+    Selection,
+    Trained,
+    TrainingDynamics,
+)
 from paredown.artifacts.dynamics import ALL_QUANTITIES
 from paredown.data import ImageDataset
 from paredown.distillation.base import Task
@@ -37,7 +46,10 @@ from paredown.scoring.base import (
     score_features,
     score_model,
 )
+from paredown.searching import LayerWalk, Outcome, rollout
 from paredown.selection.base import Candidates, choose
+from paredown.shrinking import prune
+from paredown.sparsity.layers import layers_of
 from paredown.training import Constant, Passes, Sgd, Training, fit
 from paredown.training.mixing import Mixture
 
@@ -69,6 +81,22 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         for name in ("class-incremental", "label-robustness")
     },
     ("probe", "membership"): {"attacks": ["threshold", "logistic-regression"]},
+    ("model", "compacted"): {"base": {"name": "resnet18", "width": 4}, "kept": {"stem": 2, "blocks.1.conv1": 3}},
+    ("probe", "attacked-accuracy"): {"attacks": [{"name": "fgsm"}, {"name": "pgd", "steps": 3}]},
+    ("probe", "cost"): {"batches": []},
+    ("reward", "pruned-accuracy"): {"share": 0.5, "attack": {"name": "fgsm"}, "batch": 3},
+    ("walk", "layer-walk"): {"lower": 0.05},
+    **{
+        ("pruner", name): {
+            phase: {"steps": 3, "batch_size": 4, "optimizer": {"name": "sgd", "lr": 0.01}} for phase in phases
+        }
+        for name, phases in {
+            "admm": ("regularize", "retrain"),
+            "hydra": ("score", "fine_tune"),
+            "magnitude": ("gradual", "fine_tune"),
+        }.items()
+    },
+    ("schedule", "epoch-cosine"): {"epochs": 10},
     ("scorer", "dual"): {"epochs": 5, "window": 3},
     ("scorer", "dynamic-uncertainty"): {"window": 3},
     ("scorer", "prototypicality"): {"clusters": 1},
@@ -91,6 +119,10 @@ NO_NUMBERS = {
     **{
         ("encoder", name): "reads files; the tests of embedding hold its numbers"
         for name in ("clip", "pretrained-resnet", "sscd")
+    },
+    **{
+        ("searcher", name): "needs an optional library; the tests of searching hold what it finds"
+        for name in ("cma-es", "ddpg", "tpe")
     },
     ("attack", "autoattack"): "needs an optional library; the tests of attacks hold what it finds",
     ("index", "ivf"): "needs an optional library; the tests of neighbors hold its recall",
@@ -308,6 +340,37 @@ def of_attack(attack: Any) -> Iterable[float]:
     return [*change.mean(dim=1).tolist(), *change.norm(dim=1).tolist()]
 
 
+def of_walk(walk: Any) -> Iterable[float]:
+    numbers = []
+    for granularity, keep in (("channel", 0.5), ("weight", 0.3)):
+        problem = walk.problem(load(checkpoint()), keep=keep, granularity=granularity)
+        made = rollout(problem, drawn("actions", len(problem.steps)))
+        numbers += [*made.strategy().shares.values(), made.ratio, *made.observe()]
+    return numbers
+
+
+def of_searcher(searcher: Any) -> Iterable[float]:
+    problem = LayerWalk(lower=0.05).problem(load(checkpoint()), keep=0.4, granularity="weight")
+    found = searcher.search(problem, lambda strategy: Outcome(sum(strategy.shares.values())), evaluations=4)
+    return [number for row in found.episodes for number in (row.reward, *row.shares)]
+
+
+def of_reward(reward: Any) -> Iterable[float]:
+    problem = LayerWalk().problem(load(checkpoint()), keep=0.5)
+    judge = reward.judge(load(checkpoint()), problem, images())
+    outcomes = [judge(rollout(problem, [action] * len(problem.steps)).strategy()) for action in (0.2, 0.9)]
+    return [number for outcome in outcomes for number in outcome if number is not None]
+
+
+def of_pruner(pruner: Any) -> Iterable[float]:
+    begun = checkpoint()
+    strategy = PruningStrategy.uniform(layers_of(load(begun)), 0.5, granularity="channel")
+    with tempfile.TemporaryDirectory() as folder:
+        made = prune(begun, strategy, images(), pruner, runtime=CPU, folder=Path(folder))
+        sums = [np.abs(np.asarray(array, np.float64)).sum() for _, array in sorted(made.checkpoint.weights.items())]
+        return [float(total) for total in sums] + [float(kept) for kept, _ in made.masks.counts().values()]
+
+
 MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "scorer": of_scorer,
     "selector": of_selector,
@@ -328,6 +391,10 @@ MEASURES: dict[str, Callable[[Any], Iterable[float]]] = {
     "distiller": of_distiller,
     "semantic-augmentation": of_semantic_augmentation,
     "attack": of_attack,
+    "walk": of_walk,
+    "searcher": of_searcher,
+    "pruner": of_pruner,
+    "reward": of_reward,
     "probe": of_probe,
 }
 METHODS = [(kind, name) for kind in catalog.CATALOG for name in catalog.names(kind) if (kind, name) not in NO_NUMBERS]

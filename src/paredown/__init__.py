@@ -1,8 +1,8 @@
 """paredown: pares down what it takes to train, the data and the network, and shows the proof.
 
-The verbs are functions (`train`, `score`, `embed`, `connect`, `extrapolate`, `select`, `distill`, `evaluate`), the
-nouns are artifacts (`ScoreTable`, `Selection`, …), and a method is a value handed to a verb. Names are imported when
-they are first used, so that importing the package costs nothing and needs no torch.
+The verbs are functions (`train`, `score`, `embed`, `connect`, `extrapolate`, `select`, `distill`, `search`, `prune`,
+`export`, `evaluate`), the nouns are artifacts (`ScoreTable`, `Selection`, …), and a method is a value handed to a verb.
+Names are imported when they are first used, so that importing the package costs nothing and needs no torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
         DistilledSet,
         EmbeddingMatrix,
         ExampleIds,
+        Exported,
         NeighborGraph,
+        Pruned,
         Report,
         ScoreTable,
         Selection,
@@ -29,16 +31,44 @@ if TYPE_CHECKING:
     from paredown.runtime import Runtime
     from paredown.store import Store
     from paredown.training import Recorder
-    from paredown.verbs import connect, distill, embed, evaluate, extrapolate, score, select, train
+    from paredown.verbs import (
+        compact,
+        connect,
+        distill,
+        embed,
+        evaluate,
+        export,
+        extrapolate,
+        prune,
+        score,
+        search,
+        select,
+        train,
+    )
 
 _HOMES = {
-    "paredown.verbs": ("train", "score", "embed", "connect", "extrapolate", "select", "distill", "evaluate"),
+    "paredown.verbs": (
+        "train",
+        "score",
+        "embed",
+        "connect",
+        "extrapolate",
+        "select",
+        "distill",
+        "search",
+        "prune",
+        "compact",
+        "export",
+        "evaluate",
+    ),
     "paredown.artifacts": (
         "Checkpoint",
         "DistilledSet",
         "EmbeddingMatrix",
         "ExampleIds",
+        "Exported",
         "NeighborGraph",
+        "Pruned",
         "Report",
         "ScoreTable",
         "Selection",
@@ -60,7 +90,9 @@ __all__ = [
     "DistilledSet",
     "EmbeddingMatrix",
     "ExampleIds",
+    "Exported",
     "NeighborGraph",
+    "Pruned",
     "Recipe",
     "Recorder",
     "Report",
@@ -70,13 +102,17 @@ __all__ = [
     "Store",
     "Trained",
     "TrainingDynamics",
+    "compact",
     "connect",
     "distill",
     "embed",
     "evaluate",
+    "export",
     "extrapolate",
     "open_data",
+    "prune",
     "score",
+    "search",
     "select",
     "train",
 ]

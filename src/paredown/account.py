@@ -13,7 +13,7 @@ import numpy as np
 
 from paredown import captions, hindsight
 from paredown.arms import Trial, trials
-from paredown.artifacts import Report, Row, ScoreTable, Selection, Trained, TrainingDynamics
+from paredown.artifacts import Pruned, Report, Row, ScoreTable, Selection, Trained, TrainingDynamics
 from paredown.artifacts.base import Artifact
 from paredown.method import build
 from paredown.page import (
@@ -291,6 +291,8 @@ def _slug(arm: str) -> str:
 
 
 def _digests(artifact: Any) -> set[str]:
+    if isinstance(artifact, Pruned):
+        return {artifact.digest(), artifact.checkpoint.digest(), artifact.masks.digest()}
     if not isinstance(artifact, Trained):
         return {artifact.digest()}
     parts = [artifact, artifact.checkpoint, artifact.dynamics, *artifact.early]

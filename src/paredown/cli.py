@@ -18,6 +18,7 @@ from typing import Any
 from paredown import __version__, catalog, down, flags
 from paredown.artifacts import Report
 from paredown.artifacts.base import read_header
+from paredown.artifacts.results_table import results_table, stored_reports
 from paredown.errors import ParedownError, RecipeError, did_you_mean
 from paredown.flags import CommandError, Flags
 from paredown.recipe import Recipe, locate, packaged
@@ -249,6 +250,18 @@ def _words(value: Any, makers: dict[str, str]) -> str:
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", short(value))
 
 
+def _table(words: Sequence[str]) -> int:
+    """Puts the figures of runs side by side: pare table runs/a runs/b --metric accuracy --form latex"""
+    parser = Flags("table", _first(_table), "RUN …")
+    parser.add_argument("runs", nargs="+", help="folders of runs, or of stored reports", metavar="RUN")
+    parser.add_argument("--metric", action="append", default=[], help="a column (repeat the flag for several)")
+    parser.add_argument("--form", choices=("markdown", "csv", "latex"), default="markdown", help="(default: markdown)")
+    given = parser.read(words)
+    table = results_table(stored_reports(given.runs), given.metric)
+    print({"markdown": table.to_markdown, "csv": table.to_csv, "latex": table.to_latex}[given.form](), end="")
+    return 0
+
+
 def _copy(words: Sequence[str]) -> int:
     """Takes a recipe of this package home, to change it: pare copy data_diet/smoke mine.yaml"""
     parser = Flags("copy", _first(_copy), "RECIPE [TO]")
@@ -308,6 +321,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "check": _check,
     "list": _list,
     "show": _show,
+    "table": _table,
     "copy": _copy,
     "clean": _clean,
 }

@@ -92,6 +92,29 @@ def by_distiller(bound: dict[str, Any]) -> None:
         raise MethodError(f"distill(per_class={bound['per_class']}): nothing would be learnt. Ask for at least one.")
 
 
+def _one(verb: str, bound: dict[str, Any], *names: str) -> None:
+    """Takes a list of one for the one, where a verb takes no more."""
+    for name in names:
+        if isinstance(bound[name], list):
+            if len(bound[name]) > 1:
+                raise MethodError(f"{verb} takes one {name}, and was given {len(bound[name])}.")
+            (bound[name],) = bound[name]
+
+
+def by_pruner(bound: dict[str, Any]) -> None:
+    """Refuses several checkpoints or selections: a pruning is of one."""
+    _one("prune", bound, "checkpoint", "selection")
+
+
+def by_searcher(bound: dict[str, Any]) -> None:
+    """Takes out what a searcher that knows its strategy does not look at; fills in how one searches by default."""
+    _one("search", bound, "checkpoint", "selection")
+    if bound["searcher"].decides:
+        bound["evaluations"] = 1
+    elif bound["evaluations"] < 1:
+        raise MethodError(f"search(evaluations={bound['evaluations']}): nothing would be found. Allow at least 1.")
+
+
 def by_probes(bound: dict[str, Any]) -> None:
     """Takes out what no probe looks at."""
     probes = bound["probes"]

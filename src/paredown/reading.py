@@ -15,14 +15,19 @@ from paredown.artifacts import (
     Checkpoint,
     DistilledSet,
     EmbeddingMatrix,
+    Granularity,
     NeighborGraph,
+    Pruned,
+    PruningStrategy,
     ScoreTable,
     Selection,
     TrainingDynamics,
     open_artifact,
 )
 from paredown.artifacts.base import HEADER
+from paredown.artifacts.exported import Format
 from paredown.artifacts.stored import part_of
+from paredown.artifacts.strategy import CostKind
 from paredown.errors import ArtifactError, MethodError
 
 OF_DATA = ("data", "extra", "against")
@@ -55,8 +60,9 @@ def _method(kind: str) -> Callable[[Any], Any]:
     return lambda value: method.build(kind, value)
 
 
-def _training(value: Any) -> Any:
-    return method.build("training", {} if value is None else value)
+def _usual(kind: str) -> Callable[[Any], Any]:
+    """Of a kind with one class, whose usual settings stand where none are given."""
+    return lambda value: method.build(kind, {} if value is None else value)
 
 
 def _recording(value: Any) -> Any:
@@ -112,6 +118,13 @@ def _artifact(name: str, kind: type[Artifact], *others: type[Artifact]) -> Calla
     return one
 
 
+def _strategy(value: Any) -> Any:
+    """The folder of one, or its `strategy.json` alone."""
+    if isinstance(value, str | Path) and Path(value).suffix == ".json":
+        return PruningStrategy.from_json(value)
+    return _artifact("strategy", PruningStrategy)(value)
+
+
 def _artifacts(name: str, kind: type[Artifact], *others: type[Artifact]) -> Callable[[Any], Any]:
     one = _artifact(name, kind, *others)
 
@@ -134,13 +147,17 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "extra": _data,
     "against": _data,
     "model": _method("model"),
-    "training": _training,
+    "training": _usual("training"),
     "record": _recording,
     "scorer": _method("scorer"),
     "encoder": _method("encoder"),
     "selector": _method("selector"),
     "index": _method("index"),
     "extrapolation": _method("extrapolation"),
+    "pruner": _method("pruner"),
+    "searcher": _method("searcher"),
+    "walk": _usual("walk"),
+    "reward": _usual("reward"),
     "probes": _probes,
     "selection": _artifacts("selection", Selection),
     "within": _artifact("within", Selection),
@@ -152,6 +169,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "bins": _artifact("bins", ScoreTable),
     "dynamics": _artifacts("dynamics", TrainingDynamics),
     "checkpoint": _artifacts("checkpoint", Checkpoint),
+    "strategy": _strategy,
     "subject": _artifacts("subject", Checkpoint, Selection, DistilledSet),
     "fraction": _plain(float | None, "fraction"),
     "count": _plain(int | None, "count"),
@@ -161,6 +179,12 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "per_class": _plain(int, "per_class"),
     "classes": _plain(tuple[int, ...] | None, "classes"),
     "distiller": _method("distiller"),
+    "keep": _plain(float, "keep"),
+    "of": _plain(CostKind, "of"),
+    "granularity": _plain(Granularity, "granularity"),
+    "evaluations": _plain(int, "evaluations"),
+    "pruned": _artifact("pruned", Pruned),
+    "formats": _plain(list[Format], "formats"),
     "seed": _plain(int, "seed"),
 }
 """Argument → how it is read."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown import catalog, method, reading
-from paredown.artifacts import DistilledSet, Trained
+from paredown.artifacts import DistilledSet, Pruned, Trained
 from paredown.artifacts.base import read_header
 from paredown.artifacts.selection import count_of
 from paredown.artifacts.stored import KINDS
@@ -234,6 +234,8 @@ def _misfit(parameter: inspect.Parameter, value: Any) -> str | None:
             fits = bool(kinds & {"Checkpoint", "TrainingDynamics"})
             if "TrainingDynamics" in kinds and not promise.recorded:
                 return _lacks([promise], "dynamics")
+        if not fits and promise.kind == "Pruned":
+            fits = bool(kinds & {"Checkpoint", "MaskSet"})
         if not fits:
             needed = " or ".join(sorted(kinds)) if kinds else "a value"
             needed = f"data or a {needed}" if name in reading.OF_DATA else needed
@@ -266,9 +268,10 @@ def _lacks(promises: Sequence[Promise], part: str | None) -> str | None:
 
 def _parts(kind: str) -> dict[str, tuple[str, bool]]:
     """The parts of an artifact that are artifacts, with their kind and whether there are several."""
-    if kind != Trained.__name__:
+    composite = {part.__name__: part for part in (Trained, Pruned)}.get(kind)
+    if composite is None:
         return {}
-    parameters = inspect.signature(Trained).parameters
+    parameters = inspect.signature(composite).parameters
     return {
         name: (min(kinds), "Iterable" in str(part.annotation))
         for name, part in parameters.items()

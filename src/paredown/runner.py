@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from paredown import reading
-from paredown.artifacts import DistilledSet, Report, Selection, Trained
+from paredown.artifacts import Checkpoint, DistilledSet, Pruned, Report, Selection, Trained
+from paredown.artifacts.results_table import FIGURES
 from paredown.errors import ParedownError
 from paredown.recipe import Recipe
 from paredown.runtime import Runtime
@@ -101,6 +102,8 @@ class Runner:
             work.make(step)
         run = Run(recipe, work.folder, work.data, work.results)
         (run.folder / "report.md").write_text(figures(run), encoding="utf-8")
+        measured = Report([row for report in means(run).values() for row in report.rows])
+        (run.folder / FIGURES).write_text(measured.to_csv(), encoding="utf-8")
         return run
 
     def _folder(self, recipe: Recipe) -> Path:
@@ -209,13 +212,13 @@ def _rows(run: Run) -> dict[str, Report]:
 
 
 def _names(run: Run, say: Callable[[Made, list[str]], str], *, unseeded: bool) -> dict[str, str]:
-    """A name for each subject of a report, from the training or selection that it is and what was varied for it."""
+    """A name for each subject of a report, from the network or selection that it is and what was varied for it."""
     links = {made.link for results in run.results.values() for made in results}
     names: dict[str, str] = {}
     for made in (made for results in run.results.values() for made in results):
-        if not isinstance(made.artifact, Trained | Selection | DistilledSet):
+        subject = made.artifact.checkpoint if isinstance(made.artifact, Trained | Pruned) else made.artifact
+        if not isinstance(subject, Checkpoint | Selection | DistilledSet):
             continue
-        subject = made.artifact.checkpoint if isinstance(made.artifact, Trained) else made.artifact
         told = {name: short(value) for name, value in made.varied.items() if not (unseeded and name == "seed")}
         settings = [f"{name}={value}" for name, value in told.items() if value not in links]
         names.setdefault(subject.digest()[:16], say(made, settings))

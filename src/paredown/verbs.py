@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from paredown import needed, reading
 from paredown.artifacts import DistilledSet, EmbeddingMatrix, NeighborGraph, Report, ScoreTable, Selection, Trained
 from paredown.runtime import Runtime
+from paredown.shrinking import compact, export, prune, search
 from paredown.verb import Verb, place_of, verb
 
 if TYPE_CHECKING:
@@ -344,6 +345,6 @@ def evaluate(
     return Report(measured(reading.as_list(subject), **given, **how))
 
 
-_ALL = (train, score, embed, connect, extrapolate, select, distill, evaluate)
+_ALL = (train, score, embed, connect, extrapolate, select, distill, search, prune, compact, export, evaluate)
 VERBS: dict[str, Verb[Any, Any]] = {v.name: v for v in _ALL}
 """The verbs by name, in the order in which one uses them."""

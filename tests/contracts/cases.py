@@ -10,12 +10,17 @@ import numpy as np
 from paredown.artifacts import (
     QUANTITIES,
     Artifact,
+    Budget,
     Checkpoint,
     DistilledSet,
     EmbeddingMatrix,
     ExampleIds,
+    Exported,
+    MaskSet,
     NeighborGraph,
     Pool,
+    Pruned,
+    PruningStrategy,
     Report,
     Row,
     ScoreTable,
@@ -192,8 +197,11 @@ DISTILLERS: list[dict[str, Any]] = [
 PROBES: list[dict[str, Any]] = [
     {"name": "accuracy"},
     {"name": "accuracy", "by_class": False},
+    {"name": "attacked-accuracy", "attacks": [{"name": "fgsm"}, {"name": "pgd", "steps": 3}]},
     {"name": "class-balance"},
     {"name": "class-balance", "by_class": False},
+    {"name": "cost", "batches": [1], "repeats": 3},
+    {"name": "cost", "batches": []},
     {"name": "class-incremental", "model": TINY, "training": BRIEF, "networks": 2},
     {"name": "coverage"},
     {"name": "coverage", "sample": 5},
@@ -206,6 +214,29 @@ PROBES: list[dict[str, Any]] = [
     {"name": "redundancy", "sample": 5},
     {"name": "robust-accuracy", "attacks": [{"name": "fgsm"}, {"name": "deepfool", "steps": 5}], "by_class": True},
     {"name": "robust-accuracy", "norm": "l2", "eps": 0.1, "checks": True},
+]
+
+SEARCHERS: list[dict[str, Any]] = [
+    {"name": "cma-es"},
+    {"name": "ddpg", "hidden": 8, "warm_up": 3, "updates": 2, "batch": 8, "memory": 4},
+    {"name": "erk"},
+    {"name": "global-magnitude"},
+    {"name": "lamp"},
+    {"name": "random"},
+    {"name": "tpe", "start": 3},
+    {"name": "uniform"},
+]
+
+PHASE: dict[str, Any] = {"steps": 3, "batch_size": 8, "optimizer": {"name": "sgd", "lr": 0.05}}
+ATTACKED: dict[str, Any] = PHASE | {"objective": {"name": "fast", "attack": {"name": "fgsm"}}}
+PRUNERS: list[dict[str, Any]] = [
+    {"name": "admm", "regularize": ATTACKED, "retrain": PHASE, "every": 1},
+    {"name": "hydra", "score": ATTACKED, "fine_tune": PHASE},
+    {"name": "hydra", "score": PHASE, "fine_tune": PHASE, "freeze_bn": True, "grouped": False},
+    {"name": "hydra", "score": PHASE, "fine_tune": PHASE, "compat": "published"},
+    {"name": "magnitude", "fine_tune": None},
+    {"name": "magnitude", "gradual": PHASE, "fine_tune": ATTACKED, "every": 2, "power": 2},
+    {"name": "magnitude", "ranking": "lamp", "fine_tune": PHASE},
 ]
 
 # Sources that need no file; those that read files are held to the contract beside the files that their tests write.
@@ -270,5 +301,32 @@ def artifacts() -> list[Artifact]:
             checkpoint, TrainingDynamics(ids, epochs, best_epoch=3), validation=uids.take(np.arange(5)), best_epoch=3
         ),
         Trained(checkpoint, dynamics, [Checkpoint({}, shape=(3, 8, 8), classes=3, weights=weights, step=0)]),
+        PruningStrategy({"body.stem": 1.0, "body.linear": 0.3}, granularity="channel", fingerprint="ab12"),
+        PruningStrategy(
+            {"body.stem": 0.1, "body.linear": 1 / 3},
+            granularity="weight",
+            fingerprint="ab12",
+            measure="uniform",
+            budget=Budget("parameters", 0.5, 0.49),
+            notes=["a note"],
+        ),
+        MaskSet(
+            {"body.stem": draw((3, 4, 3, 3)) > 0.5, "body.linear": draw((2, 3)) > 0.5},
+            fingerprint="ab12",
+            made={"pruner": "magnitude"},
+        ),
+        Pruned(
+            Checkpoint(
+                {}, shape=(3, 8, 8), classes=2, weights={"body.linear.weight": np.eye(2, dtype=np.float32)}, step=3
+            ),
+            MaskSet({"body.linear": np.eye(2, dtype=bool)}, fingerprint="ab12"),
+        ),
+        Exported(
+            {"network.onnx": np.arange(40, dtype=np.uint8), "network.pt2": np.arange(30, dtype=np.uint8)},
+            about={"network.onnx": {"difference": 1e-6, "opset": 20}},
+            shape=(3, 8, 8),
+            classes=3,
+            checkpoint=checkpoint.digest(),
+        ),
         Report([Row("accuracy", 0.5, 10, 0.1, "a:test", "ab12"), Row("accuracy", 0.4, 1, None, "a:test", "cd", "cat")]),
     ]

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contracts.cases import ATTACKS, DISTILLERS, EXTRAPOLATIONS, INDEXES, PROBES, SCORERS, SELECTORS, SOURCES
+from tests.contracts.cases import (
+    ATTACKS,
+    DISTILLERS,
+    EXTRAPOLATIONS,
+    INDEXES,
+    PROBES,
+    PRUNERS,
+    SCORERS,
+    SEARCHERS,
+    SELECTORS,
+    SOURCES,
+)
 
 from paredown.catalog import names
 from paredown.method import build
@@ -17,7 +28,9 @@ from paredown.testing import (
     check_extrapolation,
     check_index,
     check_probe,
+    check_pruner,
     check_scorer,
+    check_searcher,
     check_selector,
     check_source,
 )
@@ -70,6 +83,18 @@ def test_probes(case: dict[str, Any]) -> None:
     check_probe(build("probe", case))
 
 
+@pytest.mark.parametrize("case", SEARCHERS, ids=told)
+def test_searchers(case: dict[str, Any]) -> None:
+    if library := {"ddpg": "stable_baselines3", "tpe": "optuna", "cma-es": "cmaes"}.get(case["name"]):
+        pytest.importorskip(library)
+    check_searcher(build("searcher", case))
+
+
+@pytest.mark.parametrize("case", PRUNERS, ids=lambda case: case["name"])
+def test_pruners(case: dict[str, Any]) -> None:
+    check_pruner(build("pruner", case), ("weight",) if case.get("ranking") == "lamp" else ("weight", "channel"))
+
+
 @pytest.mark.parametrize("case", SOURCES, ids=told)
 def test_sources(case: dict[str, Any]) -> None:
     check_source(build("data", case))
@@ -85,6 +110,8 @@ def test_sources(case: dict[str, Any]) -> None:
         ("index", INDEXES),
         ("probe", PROBES),
         ("distiller", DISTILLERS),
+        ("searcher", SEARCHERS),
+        ("pruner", PRUNERS),
     ],
 )
 def test_every_name_of_the_catalog_has_a_case(kind: str, cases: list[dict[str, Any]]) -> None:
@@ -114,6 +141,8 @@ def rows(section: str) -> dict[str, list[str]]:
         ("model", "Networks"),
         ("objective", "Objectives"),
         ("probe", "Probes"),
+        ("searcher", "Searchers"),
+        ("pruner", "Pruners"),
     ],
 )
 def test_the_docs_table_names_every_method(kind: str, section: str) -> None:

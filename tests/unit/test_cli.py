@@ -202,7 +202,7 @@ def test_the_fields_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     overview = said(capsys, "--help")
     assert overview == said(capsys)
-    for name in (*VERBS, "down", "run", "check", "list", "show", "copy", "clean"):
+    for name in (*VERBS, "down", "run", "check", "list", "show", "table", "copy", "clean"):
         assert re.search(rf"^  {name} +\S+", overview, re.M), name
         assert said(capsys, name, "--help").startswith(f"usage: pare {name}")
     assert re.fullmatch(r"paredown \d+\.\d+.*\n", said(capsys, "--version"))

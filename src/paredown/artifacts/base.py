@@ -152,6 +152,11 @@ def read_header(folder: Path) -> dict[str, Any]:
     """
     if not folder.exists():
         raise ArtifactError(f"There is no artifact at {folder}. `pare list` names what the store holds.")
+    if folder.is_file():
+        raise ArtifactError(
+            f"{folder} is a file, and an artifact is a folder. Weights that others published are read by "
+            "paredown.models.load_published, which runs no code of theirs."
+        )
     path = folder / HEADER
     if not path.exists():
         raise ArtifactError(f"{folder} is not an artifact: it has no {HEADER}. Name the folder that a verb printed.")

@@ -97,10 +97,10 @@ class Report(Artifact):
         """Gives the rows as a Markdown table."""
         lines = ["| metric | value | n | spread | data | subject |", "|---|---|---|---|---|---|"]
         for row in self.rows:
-            spread = "" if row.spread is None else f"{row.spread:.4f}"
+            spread = "" if row.spread is None else _figure(row.spread)
             under = ", ".join(part for part in (row.group, row.threat) if part)
             metric = f"{row.metric} ({under})" if under else row.metric
-            lines.append(f"| {metric} | {row.value:.4f} | {row.n} | {spread} | {row.data} | {row.subject} |")
+            lines.append(f"| {metric} | {_figure(row.value)} | {row.n} | {spread} | {row.data} | {row.subject} |")
         return "\n".join(lines) + "\n"
 
     def to_csv(self) -> str:
@@ -110,6 +110,27 @@ class Report(Artifact):
         writer.writeheader()
         writer.writerows(asdict(row) for row in self.rows)
         return text.getvalue()
+
+    @classmethod
+    def from_csv(cls, text: str, where: str = "the text") -> Self:
+        """Gives the rows that `to_csv` wrote.
+
+        Args:
+            text: with a line of names above.
+            where: it stands, for the message.
+
+        Raises:
+            ArtifactError: a column is missing, or a figure is not one.
+        """
+        kinds = {"n": int, "value": float, "spread": float, "reported": float}
+        rows = []
+        try:
+            for line in csv.DictReader(io.StringIO(text)):
+                held = {name: value for name, value in line.items() if value or name not in kinds}
+                rows.append(Row(**{"spread": None} | {name: kinds.get(name, str)(v) for name, v in held.items()}))
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ArtifactError(f"{where} holds no figures as to_csv writes them. Run the recipe again.") from error
+        return cls(rows)
 
     def header(self) -> dict[str, Any]:
         return {"rows": len(self.rows)}
@@ -137,3 +158,7 @@ class Report(Artifact):
     def describe(self) -> str:
         metrics = sorted({row.metric for row in self.rows})
         return f"{len(self.rows)} figures: {', '.join(metrics)}"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.0f}"

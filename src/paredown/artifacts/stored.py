@@ -9,10 +9,14 @@ from paredown.artifacts.checkpoint import Checkpoint, Trained
 from paredown.artifacts.distilled import DistilledSet
 from paredown.artifacts.dynamics import TrainingDynamics
 from paredown.artifacts.embeddings import EmbeddingMatrix
+from paredown.artifacts.exported import Exported
 from paredown.artifacts.graph import NeighborGraph
+from paredown.artifacts.masks import MaskSet
+from paredown.artifacts.pruned import Pruned
 from paredown.artifacts.report import Report
 from paredown.artifacts.scores import ScoreTable
 from paredown.artifacts.selection import Selection
+from paredown.artifacts.strategy import PruningStrategy
 from paredown.errors import ArtifactError
 
 KINDS: dict[str, type[Artifact]] = {
@@ -21,7 +25,11 @@ KINDS: dict[str, type[Artifact]] = {
         Checkpoint,
         DistilledSet,
         EmbeddingMatrix,
+        Exported,
+        MaskSet,
         NeighborGraph,
+        Pruned,
+        PruningStrategy,
         Report,
         ScoreTable,
         Selection,
@@ -44,7 +52,7 @@ def open_artifact(folder: str | Path) -> Artifact:
 
 
 def part_of(artifact: Artifact, kind: type[Artifact]) -> Artifact:
-    """Gives the artifact itself, or the part of a `Trained` that is of the kind that is needed.
+    """Gives the artifact itself, or the part of a `Trained` or a `Pruned` that is of the kind that is needed.
 
     Raises:
         ArtifactError: it is of another kind, or the training recorded none.
@@ -53,6 +61,8 @@ def part_of(artifact: Artifact, kind: type[Artifact]) -> Artifact:
         return artifact
     if isinstance(artifact, Trained) and kind is Checkpoint:
         return artifact.checkpoint
+    if isinstance(artifact, Pruned) and kind in (Checkpoint, MaskSet):
+        return artifact.checkpoint if kind is Checkpoint else artifact.masks
     if isinstance(artifact, Trained) and kind is TrainingDynamics:
         if artifact.dynamics is None:
             raise ArtifactError("The training recorded no dynamics. Train again with record=.")

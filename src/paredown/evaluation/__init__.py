@@ -2,6 +2,7 @@
 
 from paredown.evaluation.accuracy import Accuracy
 from paredown.evaluation.agreement import Overlap
+from paredown.evaluation.attacked import AttackedAccuracy
 from paredown.evaluation.balance import ClassBalance
 from paredown.evaluation.base import (
     AbstractContrastProbe,
@@ -11,6 +12,7 @@ from paredown.evaluation.base import (
 )
 from paredown.evaluation.class_incremental import ClassIncremental, class_order, class_phases
 from paredown.evaluation.comparison import Paired, Summary, paired, summary
+from paredown.evaluation.cost import Cost
 from paredown.evaluation.detection import area, detected
 from paredown.evaluation.label_robustness import (
     LabelRobustness,
@@ -30,8 +32,10 @@ __all__ = [
     "AbstractSelectionProbe",
     "AbstractTrainingSetProbe",
     "Accuracy",
+    "AttackedAccuracy",
     "ClassBalance",
     "ClassIncremental",
+    "Cost",
     "Coverage",
     "LabelRobustness",
     "Membership",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,12 +40,15 @@ def places(logits: Tensor, labels: Tensor) -> Tensor:
 class Accuracy(AbstractProbe):
     """Accuracy: the share of examples whose label has the largest logit, with top-5, mean loss, and accuracy by class.
 
-    Metrics: `accuracy`; `top-5` where there are more than five classes; `loss`, the mean cross-entropy. The spread is
-    the standard error over the examples, √(p (1 - p) / n) for a share p.
+    Metrics: `accuracy`; `balanced-accuracy`, the mean over the classes, where they are not equally frequent; `top-5`
+    where there are more than five classes; `loss`, the mean cross-entropy. The spread is the standard error over the
+    examples, √(p (1 - p) / n) for a share p.
 
     Args:
         by_class: give the accuracy of each class too, as groups named for the classes.
     """
+
+    version: ClassVar[int] = 2
 
     by_class: bool = True
 
@@ -54,6 +57,8 @@ class Accuracy(AbstractProbe):
     ) -> list[Mapping[str, Any]]:
         place, loss = outcomes(network, data, np.arange(len(data)), batch_size=runtime.batch_size)
         rows = [_share("accuracy", place < 1)]
+        if even := balanced("balanced-accuracy", place < 1, data.labels):
+            rows.append(even)
         if len(data.classes) > 5:
             rows.append(_share("top-5", place < 5))
         error = float(loss.std(ddof=1) / math.sqrt(len(loss))) if len(loss) > 1 else None
@@ -64,6 +69,26 @@ class Accuracy(AbstractProbe):
                 if members.any():
                     rows.append({**_share("accuracy", place[members] < 1), "group": name})
         return rows
+
+
+def balanced(metric: str, right: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Gives the mean over classes of their accuracies as a figure; nothing where all classes are equally frequent.
+
+    Its standard error is √(Σ_c p_c (1 - p_c) / n_c) / C, of the C classes that occur.
+
+    Args:
+        metric: its name.
+        right: whether each example is classified rightly, bool (N,).
+        labels: of the examples.
+    """
+    sizes = np.bincount(labels)
+    there = np.flatnonzero(sizes)
+    sizes = sizes[there]
+    if len(set(sizes.tolist())) < 2:
+        return {}
+    shares = np.array([right[labels == label].mean() for label in there])
+    spread = float(np.sqrt((shares * (1 - shares) / sizes).sum()) / len(there))
+    return {"metric": metric, "value": float(shares.mean()), "n": len(right), "spread": spread}
 
 
 def _share(metric: str, right: np.ndarray) -> Mapping[str, Any]:

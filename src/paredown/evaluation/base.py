@@ -29,12 +29,15 @@ class AbstractProbe(Method):
     kind: ClassVar[str] = "probe"
     needs: ClassVar[frozenset[str]] = frozenset()
     uses: ClassVar[frozenset[str]] = frozenset()
+    timed: ClassVar[tuple[str, ...]] = ()
+    """How the names of metrics begin that are measured by the clock, and so differ from one time to the next."""
 
     @abstractmethod
     def measure(
         self, network: nn.Module, data: LearnableDataset, *, runtime: Runtime, seed: int
     ) -> list[Mapping[str, Any]]:
-        """Gives figures, each as the fields of `artifacts.Row` that it knows: metric, value, n, spread, group.
+        """Gives figures, each as the fields of `artifacts.Row` that it knows: metric, value, n, spread, group; data
+        where they are of something else.
 
         Args:
             network: from examples as they are stored to logits; left as it was.
@@ -48,6 +51,7 @@ class AbstractContrastProbe(Method):
     """Measures how differently a network treats two data sets: write `measure`."""
 
     kind: ClassVar[str] = "probe"
+    timed: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[frozenset[str]] = frozenset({"against"})
     uses: ClassVar[frozenset[str]] = frozenset({"selection"})
 

@@ -20,6 +20,7 @@ from paredown.models.small import SmallResNet
 from paredown.models.state_dicts import load_published
 from paredown.models.taps import features, last_linear
 from paredown.models.transformer import Transformer
+from paredown.models.vgg import Vgg16Bn
 from paredown.models.wide_resnet import PreActSwish, WideResNet
 from paredown.models.widening import WideningConvNet
 
@@ -43,6 +44,7 @@ __all__ = [
     "SmallResNet",
     "Transformer",
     "Vgg11",
+    "Vgg16Bn",
     "WideResNet",
     "WideningConvNet",
     "checkpoint_of",

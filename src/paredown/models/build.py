@@ -140,6 +140,8 @@ class AbstractNetwork(nn.Module):
 
     shape: tuple[int, ...]
     classes: int
+    model: AbstractModel | None = None
+    """What built it, of one that was loaded."""
 
     def inputs(self, data: LearnableDataset, device: torch.device, workers: int = 0) -> AbstractInputs:
         """Gives the data's examples on a device, in the form that `forward` takes.
@@ -283,6 +285,7 @@ def load(checkpoint: Checkpoint, device: str | torch.device = "cpu") -> Abstract
     model = build("model", checkpoint.model)
     with torch.random.fork_rng(devices=[]):
         made = model.empty(checkpoint)
+    made.model = model
     _refuse_misfit(checkpoint, made.state_dict())
     made.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in checkpoint.weights.items()})
     return made.to(device).eval()

@@ -18,6 +18,7 @@ from torch import Tensor
 from paredown.artifacts.checkpoint import Checkpoint
 from paredown.errors import ArtifactError, MethodError
 from paredown.models.build import AbstractModel, load
+from paredown.models.published_names import renamed
 
 INSIDE = ("model_state_dict", "state_dict", "model", "net")
 """Names under which training scripts put the weights beside other things; averaged weights are the first of them."""
@@ -37,8 +38,8 @@ def load_published(
 ) -> Checkpoint:
     """Gives a checkpoint from a published file of weights, such as those of robust wide ResNets.
 
-    Such files hold no normalisation: there it is a constant of the code. `WideResNet` and `PreActSwish` have the names
-    of published ones; prefixes such as `module.0.` are taken off.
+    Such files hold no normalisation: there it is a constant of the code. `WideResNet`, `PreActSwish` and `Vgg16Bn` have
+    the names of published ones, those of HYDRA and TRADES are translated, and prefixes such as `module.0.` taken off.
 
     Args:
         path: `.safetensors`, or what `torch.save` wrote; of that only tensors are read, no code is run.
@@ -59,7 +60,7 @@ def load_published(
             "deviations above 0. The code that was published with the weights has them."
         )
     path = Path(path).expanduser()
-    weights = {f"body.{name}": array for name, array in _unwrapped(path, _read(path)).items()}
+    weights = {f"body.{name}": array for name, array in renamed(model, _unwrapped(path, _read(path))).items()}
     weights |= {
         "mean": np.array(mean, np.float32).reshape(-1, 1, 1),
         "std": np.array(std, np.float32).reshape(-1, 1, 1),

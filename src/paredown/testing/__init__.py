@@ -11,7 +11,9 @@ from paredown.testing.extrapolations import check_extrapolation
 from paredown.testing.indexes import check_index
 from paredown.testing.probes import check_probe
 from paredown.testing.promises import BrokenPromise, example_data, example_dynamics, example_network
+from paredown.testing.pruners import check_pruner
 from paredown.testing.scorers import check_scorer
+from paredown.testing.searchers import check_searcher
 from paredown.testing.selectors import check_selector
 
 __all__ = [
@@ -22,7 +24,9 @@ __all__ = [
     "check_extrapolation",
     "check_index",
     "check_probe",
+    "check_pruner",
     "check_scorer",
+    "check_searcher",
     "check_selector",
     "check_source",
     "example_data",

@@ -229,8 +229,12 @@ def describe(
     plan: Plan,
     recording: Recording | None,
     seed: int,
+    more: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Gives the first line of `metrics.jsonl`: the plan, and a digest by which a folder knows its training."""
+    """Gives the first line of `metrics.jsonl`: the plan, and a digest by which a folder knows its training.
+
+    `more` is what else decides it: the network that it goes on from, what that is held to.
+    """
     augmentation = training.augmentation_of(data)
     identity = {
         "data": data.identity(),
@@ -239,6 +243,7 @@ def describe(
         "training": training.identity(),
         "recording": None if recording is None else recording.identity(),
         "seed": seed,
+        **(more or {}),
     }
     both = examples.joined()
     arrays = [("positions", both.positions)]

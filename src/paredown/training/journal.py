@@ -86,7 +86,7 @@ class Journal:
         """
         losses, *hits = self._read(step)
         shares = {name: sum(right) / self._examples for name, right in zip(self._hits, hits, strict=True)}
-        row = {"loss": sum(losses) / self._examples} | shares | {"lr": self.learner.rate(step)}
+        row = {"loss": sum(losses) / self._examples} | shares | {"lr": self.learner.rate(step)} | self.learner.figures()
         self._values.zero_()
         self._steps = self._examples = 0
         self.note(step, row)

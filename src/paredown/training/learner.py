@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from paredown.models.build import AbstractNetwork
 from paredown.rng import key
 from paredown.training.averaging import Average
+from paredown.training.constraint import AbstractConstraint
 from paredown.training.devices import Place
 from paredown.training.objectives import AbstractObjective, CrossEntropy, Seen
 from paredown.training.optimizers import set_rate
@@ -38,6 +39,8 @@ def learn(
     shared: nn.Module | None = None,
     glance: bool = False,
     perturbation: Tensor | None = None,
+    constraint: AbstractConstraint | None = None,
+    learnt: nn.Module | None = None,
 ) -> tuple[Seen, Tensor]:
     """Takes one step of the optimizer down the mean loss of a batch.
 
@@ -57,6 +60,8 @@ def learn(
         shared: with several processes what averages their gradients.
         glance: where the objective looks at no clean images, look at them once more, for what is recorded.
         perturbation: see `Passes`.
+        constraint: what changes the gradients before they are followed.
+        learnt: whose parameters are learnt, where those are not the network's.
 
     Returns:
         What was seen before the step, and the sum of the losses of these examples; without gradient and on the device.
@@ -68,8 +73,10 @@ def learn(
     seen = seen.detached()
     if glance and seen.clean is None:
         seen = replace(seen, clean=passes.glance(x))
+    if constraint is not None:
+        constraint.gradients()
     if clip is not None:
-        nn.utils.clip_grad_norm_(net.parameters(), clip)
+        nn.utils.clip_grad_norm_((learnt or net).parameters(), clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return seen, total.detach()
@@ -95,15 +102,26 @@ class Learner:
         seed: of what the network draws (dropout).
         place: where it runs.
         compiled: run it through `torch.compile`.
+        constraint: what the network is held to, if anything.
     """
 
     def __init__(
-        self, network: AbstractNetwork, training: Training, plan: Plan, *, seed: int, place: Place, compiled: bool
+        self,
+        network: AbstractNetwork,
+        training: Training,
+        plan: Plan,
+        *,
+        seed: int,
+        place: Place,
+        compiled: bool,
+        constraint: AbstractConstraint | None = None,
     ) -> None:
         # Convolutions run fastest in this format on CPUs and GPUs alike (1.3 to 1.7 times on a CPU, in float32).
         self.network: AbstractNetwork = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.training, self.plan, self.seed, self.place = training, plan, seed, place
-        self.optimizer = training.optimizer.build(self.network)
+        self.constraint = constraint
+        self.learnt = None if constraint is None else constraint.begin(self.network, plan)
+        self.optimizer = training.optimizer.build(self.learnt or self.network)
         self.average = None if training.average is None else Average(self.network, training.average)
         self.net: nn.Module = torch.compile(self.network) if compiled else self.network  # type: ignore[assignment]
         self.shared = place.spread(InTurn(self.net)) if place.processes > 1 else None
@@ -136,7 +154,11 @@ class Learner:
             shared=self.shared,
             glance=glance,
             perturbation=self._perturbation(step, x),
+            constraint=self.constraint,
+            learnt=self.learnt,
         )
+        if self.constraint is not None:
+            self.constraint.moved(step)
         if self.average is not None:
             self.average.update(self.network, step, warmup=self.training.average_warmup * self.plan.steps)
         return seen
@@ -150,6 +172,8 @@ class Learner:
             whole = self.perturbation.new_zeros((self.plan.batch, *self.perturbation.shape[1:]))
             whole[self._share] = self.perturbation
             made["perturbation"] = self.place.total(whole)
+        if self.constraint is not None:
+            made |= {f"constraint.{name}": value for name, value in self.constraint.tensors().items()}
         return made | optimizer_tensors(self.optimizer)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -160,7 +184,13 @@ class Learner:
         if "perturbation" in tensors:
             mine = tensors["perturbation"][self._share].to(self.place.device)
             self.perturbation = _blank(mine).copy_(mine)
+        if self.constraint is not None:
+            self.constraint.restore(_under("constraint.", tensors))
         restore_optimizer(self.optimizer, tensors)
+
+    def figures(self) -> dict[str, float]:
+        """Gives what a constraint tells of the course beside loss and accuracy."""
+        return {} if self.constraint is None else self.constraint.figures()
 
     @property
     def _share(self) -> slice:

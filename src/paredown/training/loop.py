@@ -14,15 +14,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from paredown.artifacts.checkpoint import Checkpoint
 from paredown.data.dataset import AbstractDataset, LearnableDataset
 from paredown.data.pool import pooled
 from paredown.errors import MethodError
-from paredown.models.build import AbstractModel, AbstractNetwork, save
+from paredown.models.build import AbstractModel, AbstractNetwork, load, save
 from paredown.progress import bar as open_bar
 from paredown.runtime import Runtime
 from paredown.training.begin import (
@@ -37,6 +39,7 @@ from paredown.training.begin import (
     recorded_attack,
     write_stopped,
 )
+from paredown.training.constraint import AbstractConstraint
 from paredown.training.devices import LARGE, place
 from paredown.training.feed import Feed
 from paredown.training.journal import Diverged, Journal
@@ -62,6 +65,8 @@ def fit(
     weights: np.ndarray | None = None,
     extra: Extra | None = None,
     recording: Recording | None = None,
+    checkpoint: Checkpoint | None = None,
+    constraint: AbstractConstraint | None = None,
     seed: int = 0,
     runtime: Runtime = Runtime(),  # noqa: B008  (frozen)
     folder: str | Path,
@@ -80,6 +85,8 @@ def fit(
         weights: how much each of those rows counts; they are scaled to a mean of 1.
         extra: more data that are mixed into every batch; the number of steps stays that of the data.
         recording: what to record of each example of the data; none records nothing.
+        checkpoint: the network of the model to go on from; none begins with new weights.
+        constraint: what the network is held to beside the loss.
         seed: of the initial weights, the order, the augmentation and whatever the network draws.
         runtime: how it is carried out.
         folder: where to.
@@ -103,7 +110,9 @@ def fit(
         training.mixing.refuse_one_sided(plan.batch)
         examples, together = choose_both(data, examples, extra), pooled([data, extra.data])
     assert isinstance(together, LearnableDataset)
-    header = describe(together, examples, model, training, plan, recording, seed)
+    more = {} if checkpoint is None else {"checkpoint": checkpoint.digest()}
+    more |= {} if constraint is None else {"constraint": constraint.identity()}
+    header = describe(together, examples, model, training, plan, recording, seed, more)
     folder = Path(folder)
     with ExitStack() as stack:
         here = stack.enter_context(place(runtime, pixels=math.prod(data.shape[1:]) if data.noun == "images" else LARGE))
@@ -112,8 +121,9 @@ def fit(
         start = begin(folder, header, here)
         if start.finished:
             return
-        made = model.start(data, seed).to(here.device)
-        learner = Learner(made, training, plan, seed=seed, place=here, compiled=runtime.compile)
+        made = (model.start(data, seed) if checkpoint is None else load(checkpoint)).to(here.device)
+        how: dict[str, Any] = {"seed": seed, "place": here, "compiled": runtime.compile}
+        learner = Learner(made, training, plan, **how, constraint=constraint)
         journal = Journal(learner, folder, cursor=start.cursor)
         stack.callback(journal.close)
         told = parameters(together, model, training, recording, seed)

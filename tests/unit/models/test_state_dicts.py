@@ -13,7 +13,7 @@ from torch import nn
 
 from paredown.artifacts import Checkpoint
 from paredown.errors import ArtifactError, MethodError
-from paredown.models import PreActSwish, WideResNet, load, load_published
+from paredown.models import PreActSwish, ResNet18, Vgg16Bn, WideResNet, load, load_published
 
 MODEL = WideResNet(depth=10, width=1)
 SHAPE, CLASSES = (3, 16, 16), 4
@@ -131,3 +131,64 @@ def test_normalisation_that_does_not_fit(tmp_path: Path, how: dict[str, Any]) ->
         MethodError, match=r"load_published\(mean=.*3 channels need so many means and deviations above 0"
     ):
         opened(tmp_path / "weights.pt", **how)
+
+
+def as_published(name: str) -> str:
+    """Gives the name that TRADES and HYDRA have for a weight of a wide ResNet."""
+    parts = {"init_conv": "conv1", "batchnorm": "bn1", "logits": "fc"}
+    inner = {"batchnorm_0": "bn1", "conv_0": "conv1", "batchnorm_1": "bn2", "conv_1": "conv2"}
+    steps = name.split(".")
+    if steps[0] != "layer":
+        return ".".join([parts[steps[0]], *steps[1:]])
+    return ".".join(
+        [
+            f"block{int(steps[1]) + 1}",
+            "layer",
+            steps[3],
+            inner.get(steps[4], {"shortcut": "convShortcut"}.get(steps[4], "")),
+            *steps[5:],
+        ]
+    )
+
+
+def test_names_of_robust_wide_resnets(tmp_path: Path) -> None:
+    model = WideResNet(depth=10, width=2, activation="relu")
+    made = model.build(SHAPE, CLASSES).eval()
+    held = {f"module.{as_published(name)}": value for name, value in made.state_dict().items()}
+    # The copy of the first stage that no forward pass uses, and scores of a pruning that has not begun.
+    held |= {
+        name.replace("block1", "sub_block1"): torch.zeros_like(value)
+        for name, value in held.items()
+        if "block1" in name
+    }
+    held |= {name.replace("weight", "popup_scores"): value for name, value in held.items() if "conv" in name}
+    torch.save({"state_dict": held, "epoch": 100, "best_prec1": torch.tensor(0.5)}, tmp_path / "wrn.pth.tar")
+    same(opened(tmp_path / "wrn.pth.tar", model), made)
+
+
+def test_names_of_robust_resnets(tmp_path: Path) -> None:
+    model = ResNet18(width=4)
+    made = model.build(SHAPE, CLASSES).eval()
+    held = {}
+    for name, value in made.state_dict().items():
+        steps = name.replace("norm", "bn").split(".")
+        if steps[0] == "blocks":
+            steps = [f"layer{int(steps[1]) // 2 + 1}", str(int(steps[1]) % 2), *steps[2:]]
+        first = {"stem": "conv1", "stem_bn": "bn1"}.get(steps[0], steps[0])
+        held[".".join([first, *steps[1:]])] = value
+    assert {"conv1.weight", "bn1.bias", "layer4.1.bn2.running_var", "layer2.0.shortcut.0.weight", "linear.bias"} <= set(
+        held
+    )
+    torch.save({"net": held}, tmp_path / "resnet18.pt")
+    same(opened(tmp_path / "resnet18.pt", model), made)
+    del held["layer2.0.shortcut.0.weight"]
+    torch.save({"net": held}, tmp_path / "short.pt")
+    with pytest.raises(ArtifactError, match=r"the weights hold no 'body.blocks.2.shortcut.0.weight'"):
+        opened(tmp_path / "short.pt", model)
+
+
+def test_names_of_robust_vgg(tmp_path: Path) -> None:
+    model = Vgg16Bn(width=2)
+    made = model.build(SHAPE, CLASSES).eval()
+    torch.save({"state_dict": made.state_dict()}, tmp_path / "vgg.pth.tar")
+    same(opened(tmp_path / "vgg.pth.tar", model), made)
