@@ -13,7 +13,7 @@ import numpy as np
 
 from paredown import captions, hindsight
 from paredown.arms import Trial, trials
-from paredown.artifacts import Pruned, Report, Row, ScoreTable, Selection, Trained, TrainingDynamics
+from paredown.artifacts import DistilledSet, Pruned, Report, Row, ScoreTable, Selection, Trained, TrainingDynamics
 from paredown.artifacts.base import Artifact
 from paredown.method import build
 from paredown.page import (
@@ -24,6 +24,7 @@ from paredown.page import (
     Provenance,
     Selector,
     Step,
+    distilled,
     headline,
     under_attack,
     verdict,
@@ -57,7 +58,8 @@ def give_account(run: Run, store: Store, *, command: list[str]) -> tuple[str, li
         if trial is not account.choices[0]:
             name += f"-{trial.fraction:g}"
         files += account.write_kept(trial, name)
-    found = "\n".join(filter(None, [f"{verdict(findings)} {headline(findings)}", under_attack(findings)]))
+    said = [distilled(findings), f"{verdict(findings)} {headline(findings)}", under_attack(findings)]
+    found = "\n".join(filter(None, said))
     # The page sets figures and units with unbreakable spaces, which a terminal need not have.
     return found.replace("\N{NO-BREAK SPACE}", " "), files
 
@@ -146,6 +148,7 @@ class Account:
             test_size=tested.n,
             threat=robust.threat if robust is not None else "",
             attacked=robust.n if robust is not None else None,
+            distilled=self.distilled(),
             scores=None if table is None else table.of(data.ids),
             important="none" if table is None else table.important,
             never_learned=hindsight.never_learned(watched, data.ids),
@@ -162,7 +165,19 @@ class Account:
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """What every training that was evaluated has reached."""
-        return tuple(self._outcome(trial) for trial in self.trials if trial.arm)
+        return tuple(self._outcome(trial, trial.arm, trial.fraction) for trial in self.trials if trial.arm)
+
+    def distilled(self) -> tuple[Outcome, ...]:
+        """What every training on images learnt from these data has reached."""
+        found = []
+        for trial in self.trials:
+            made = None if trial.real else self.by_digest.get(trial.asked["data"]["digest"])
+            if made is not None and trial.subject in self.accuracies:
+                learnt: DistilledSet = made.artifact
+                if learnt.ids.pool == self.data.ids.pool:
+                    found.append(self._outcome(trial, "distilled", len(learnt) / len(self.data)))
+        # Of sets of several sizes the first.
+        return tuple(one for one in found if one.fraction == found[0].fraction)
 
     def _selector(self, arm: str) -> Selector:
         trial = next(trial for trial in self.choices if trial.arm == arm)
@@ -171,15 +186,15 @@ class Account:
         by = captions.chosen_by(selection, None if scored is None else scored.artifact) if arm == CHOSEN else arm
         return Selector(arm, by, captions.selector_words(selection))
 
-    def _outcome(self, trial: Trial) -> Outcome:
+    def _outcome(self, trial: Trial, arm: str, fraction: float) -> Outcome:
         reached = self.accuracies[trial.subject]
         classes = [reached[name] for name in self.data.classes if name in reached]
         # What was chosen from may be extra data, which do not decide how long a training is.
         with (self.store.find(trial.made.address).folder / "metrics.jsonl").open(encoding="utf-8") as lines:
             plan = json.loads(next(lines))
         return Outcome(
-            arm=trial.arm,
-            fraction=trial.fraction,
+            arm=arm,
+            fraction=fraction,
             seed=int(trial.asked["seed"]),
             accuracy=reached[""],
             robust=self.attacked[trial.subject].value if trial.subject in self.attacked else None,

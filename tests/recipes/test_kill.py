@@ -15,7 +15,13 @@ from pathlib import Path
 
 import pytest
 
-KILLS = {"data_diet/smoke": 6, "adversarial_data_pruning/smoke": 3}
+KILLS = {
+    "data_diet/smoke": 6,
+    "adversarial_data_pruning/smoke": 3,
+    "distillation/smoke": 2,
+    "distillation/continual.smoke": 2,
+    "distillation/membership.smoke": 2,
+}
 """Recipes, and how often each is killed unless the environment says otherwise."""
 HOW = {"made.json", "report.html"}
 """Files that say how and when something was made: seconds differ from run to run."""

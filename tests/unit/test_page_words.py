@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from paredown.page import Findings, Kept, Outcome, Selector, Step, headline, verdict
+from paredown.page import Findings, Kept, Outcome, Selector, Step, distilled, headline, verdict
 from paredown.page.cost import balance, duration
 from paredown.page.wording import caution, difference
 
@@ -218,3 +218,24 @@ def test_without_random_the_accuracies_are_told_and_nobody_wins() -> None:
 def test_many_comparisons_are_cautioned_against() -> None:
     assert caution(compared(SAME, SAME, SAME)).startswith("Three comparisons with random are made here")
     assert caution(findings([90, 91, 90], [90, 91, 90], [90, 91, 90])) == ""
+
+
+def test_learnt_images_stand_beside_as_many_real_ones_and_all_of_them() -> None:
+    given = compared(SAME, BETTER)
+    assert distilled(given) == ""
+    learnt = tuple(Outcome("distilled", 0.3, seed, value) for seed, value in enumerate((0.93, 0.94, 0.935)))
+    assert plain(distilled(replace(given, distilled=learnt))) == (
+        "18 learnt images train to 93.5 % ± 0.5 (n = 3 seeds): 3.4 points more than as many chosen by a, 1.4 points more "
+        "than as many chosen by b, 3.5 points more than as many random ones and 1.6 points less than all of the data."
+    )
+    few = tuple(replace(one, fraction=0.1) for one in learnt[:1])
+    assert plain(distilled(replace(given, distilled=few))) == (
+        "6 learnt images train to 93.0 % (n = 1 seed): 2.0 points less than all of the data."
+    )
+
+
+def test_random_drawn_by_class_stands_in_where_no_other_was_drawn() -> None:
+    given = findings([95, 95.1, 95.2], [92, 92.3, 91.9], [90, 90.2, 89.9])
+    by_class = tuple(replace(o, arm="balanced") if o.arm == "random" else o for o in given.outcomes)
+    says = plain(verdict(replace(given, outcomes=by_class)))
+    assert "beats a random 30 % drawn class by class by 2.0 points" in says

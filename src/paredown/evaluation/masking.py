@@ -29,8 +29,8 @@ def masking(network: nn.Module, x: Tensor, y: Tensor, *, norm: Norm, eps: float,
 
     - `check-more-steps`: forty steps of PGD leave no more examples right than five do (but for 2 of 100).
     - `check-unbounded`: with a radius of half the box and a hundred steps, next to nothing is left (at most 5 of 100).
-    - `check-black-box`: Square, which sees no gradient, leaves no fewer than PGD does on the cross-entropy and on Carlini
-      and Wagner's loss together (but for 5 of 100).
+    - `check-black-box`: Square, which sees no gradient, leaves no fewer than PGD does on the cross-entropy and on
+      Carlini and Wagner's loss together (but for 5 of 100).
     - `check-transfer`: nor do images that fool a substitute, which has learnt from the network's answers.
     - `check-gradients`: for at least 95 of 100 rightly classified examples the loss has a gradient that is not zero.
 

@@ -12,7 +12,7 @@ from paredown.page.findings import (
     Suspects,
 )
 from paredown.page.render import write_page
-from paredown.page.wording import headline, under_attack, verdict
+from paredown.page.wording import distilled, headline, under_attack, verdict
 
 __all__ = [
     "DataMap",
@@ -24,6 +24,7 @@ __all__ = [
     "Selector",
     "Step",
     "Suspects",
+    "distilled",
     "headline",
     "under_attack",
     "verdict",

@@ -191,6 +191,7 @@ class Findings:
         test_size: how many examples it has.
         threat: what the attack may do ("linf 8/255"), where robust accuracy was measured.
         attacked: how many test examples were attacked.
+        distilled: results of trainings on learnt images in the place of the data; their fraction says how many.
         scores: the score of every example, (N,).
         important: which end of the scores the scorer holds important.
         never_learned: which examples no epoch classified rightly, (N,) booleans.
@@ -227,6 +228,7 @@ class Findings:
     test_size: int | None = None
     threat: str = ""
     attacked: int | None = None
+    distilled: tuple[Outcome, ...] = ()
     scores: np.ndarray | None = None
     important: Literal["high", "low", "none"] = "high"
     never_learned: np.ndarray | None = None
@@ -319,7 +321,7 @@ class Findings:
         if not all(outcome.robust is not None for outcome in self.outcomes):
             return None
         moved = [replace(o, accuracy=o.robust, by_class=None) for o in self.outcomes if o.robust is not None]
-        return replace(self, outcomes=tuple(moved), test_size=self.attacked)
+        return replace(self, outcomes=tuple(moved), test_size=self.attacked, distilled=())
 
     def is_kept(self, kept: Kept) -> np.ndarray:
         """Which examples are kept, (N,) booleans."""

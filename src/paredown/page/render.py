@@ -81,6 +81,7 @@ def _page(findings: Findings) -> str:
         "headline": wording.headline(findings),
         "attacked": None if attacked is None else _accuracies(attacked, "robust accuracy"),
         "under_attack": wording.under_attack(findings),
+        "distilled": wording.distilled(findings),
         "caution": wording.caution(findings),
         "others": wording.also(findings),
         "facts": tables.facts(findings),

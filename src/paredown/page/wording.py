@@ -129,6 +129,23 @@ def under_attack(findings: Findings) -> str:
     return f"Under attack ({findings.threat}): {opening} {headline(attacked)}"
 
 
+def distilled(findings: Findings) -> str:
+    """Gives what learnt images teach beside as many real ones, where networks were trained on such; else nothing."""
+    if not findings.distilled:
+        return ""
+    fraction, reached = findings.distilled[0].fraction, mean(findings.distilled)
+    beside = {one.arm: f"as many chosen by {findings.name(one.arm)}" for one in findings.at(fraction)}
+    beside |= {RANDOM: "as many random ones", BALANCED: "as many drawn at random from each class"}
+    said = []
+    for arm, words in (beside | {FULL: "all of the data"}).items():
+        d = difference(findings.distilled, findings.of(arm, fraction))
+        if d is not None:
+            said.append(f"{points(d.difference)}{NBSP}points {'more' if d.difference > 0 else 'less'} than {words}")
+    n = len(findings.distilled)
+    text = f"{round(fraction * len(findings)):,} learnt {findings.noun} train to {plus_minus(reached)}"
+    return f"{text} (n{NBSP}={NBSP}{n} {'seed' if n == 1 else 'seeds'}){': ' if said else ''}{joined(said)}."
+
+
 def also(findings: Findings) -> list[str]:
     """Gives what the verdict leaves open: each selector against all of the data, and the other fractions."""
     if not findings.several:
@@ -146,12 +163,12 @@ def _reached(findings: Findings, kept: Kept) -> str:
 
 def _compared(findings: Findings, fraction: float) -> str:
     """How many of the selectors beat as many random examples, which, and which are worse."""
-    share, kept, chance = percent(fraction, -1), findings.at(fraction), findings.of(RANDOM, fraction)
+    kept, (chance, share) = findings.at(fraction), _chance(findings, fraction)
     found = {findings.name(one.arm): difference(findings.of(one.arm, fraction), chance) for one in kept}
     known = {name: d for name, d in found.items() if d is not None}
     if not known:
         reached = [f"{findings.name(one.arm)} {plus_minus(mean(findings.of(one.arm, fraction)))}" for one in kept]
-        return f"none stands beside a random {share}: {joined(reached)}"
+        return f"none stands beside a random {percent(fraction, -1)}: {joined(reached)}"
     standing = {name: against_random(d, share)[1] for name, d in known.items()}
     size = {name: f"{points(d.difference)}{NBSP}points" for name, d in known.items()}
     better, worse = ([name for name in known if standing[name] == sign] for sign in (1, -2))
@@ -170,8 +187,8 @@ def _judgement(findings: Findings, kept: Kept) -> str:
     """Both comparisons in one clause; what speaks against choosing comes first or after a "but"."""
     chosen = findings.of(kept.arm, kept.fraction)
     full, standing = against_full(difference(chosen, findings.of(FULL, 1.0)))
-    other = difference(chosen, findings.of(RANDOM, kept.fraction))
-    rand, rand_standing = against_random(other, percent(kept.fraction, -1))
+    chance, share = _chance(findings, kept.fraction)
+    rand, rand_standing = against_random(difference(chosen, chance), share)
     if not full or not rand:
         return full or rand or f"trains to {plus_minus(mean(chosen))}"
     if rand_standing == -2:
@@ -179,10 +196,16 @@ def _judgement(findings: Findings, kept: Kept) -> str:
     return f"{full}{', but' if standing * rand_standing < 0 else ' and'} {rand}"
 
 
+def _chance(findings: Findings, fraction: float) -> tuple[tuple[Outcome, ...], str]:
+    """The random examples that a choice stands beside, and their share in words; by class where no others were drawn."""
+    share, drawn = percent(fraction, -1), findings.of(RANDOM, fraction)
+    return (drawn, share) if drawn else (findings.of(BALANCED, fraction), f"{share} drawn class by class")
+
+
 def _seeds(findings: Findings, kept: Kept) -> int:
     """The fewest seeds that a comparison at this fraction rests on."""
     chosen = findings.of(kept.arm, kept.fraction)
-    others = (difference(chosen, findings.of(arm, kept.fraction)) for arm in (FULL, RANDOM))
+    others = (difference(chosen, beside) for beside in (findings.of(FULL, 1.0), _chance(findings, kept.fraction)[0]))
     return min((d.n for d in others if d is not None), default=len(chosen))
 
 
