@@ -38,6 +38,8 @@ from paredown.sparsity.masks import mask_set, weights_of
 from paredown.training.devices import in_words
 
 RESULT = Path(__file__).with_name("results") / "compaction.json"
+PAGE = Path(__file__).parents[1] / "docs" / "network-pruning.md"
+BEGIN, END = "<!-- compaction: begin -->", "<!-- compaction: end -->"
 TARGET = {"speedup": 1.8, "batch": 64, "difference": 1e-5, "onnx": 1e-4}
 SHAPE, CLASSES = (3, 32, 32), 10
 Call = Callable[[], Any]
@@ -140,6 +142,40 @@ def measure(name: str, batches: list[int], rounds: int, threads: int, keep: floa
     return found
 
 
+def tables(found: list[dict[str, Any]]) -> str:
+    """Gives what was measured as it stands on the page."""
+    lines = [
+        "| network | batch | by | dense, ms | compacted, ms | times faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in found:
+        held = {(row["batch"], row["how"], row["network"]): row for row in one["rows"]}
+        for batch, how, which in held:
+            if which == "compacted":
+                dense, small = (1e3 * held[batch, how, each]["seconds"] for each in ("dense", "compacted"))
+                ratio = held[batch, how, which]["speedup"]
+                lines.append(f"| {one['model']} | {batch} | {how} | {dense:.1f} | {small:.1f} | {ratio:.2f} |")
+    lines += ["", "| network | weights | macs | ONNX file, MB | masked less compacted | ONNX less torch |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for one in found:
+        whole, small = ([one[what][which] for what in ("weights", "macs", "onnx_bytes")] for which in
+                        ("dense", "compacted"))  # fmt: skip
+        sizes = [f"{a / 1e6:.1f} → {b / 1e6:.1f}" for a, b in zip(whole, small, strict=True)]
+        apart = [one["difference"][what] for what in ("compacted from masked", "onnx from torch, compacted")]
+        cells = [one["model"], f"{sizes[0]} M", f"{sizes[1]} M", sizes[2], *(f"{value:.0e}" for value in apart)]
+        lines.append(f"| {' | '.join(cells)} |")
+    masked = [one["speedup"] for model in found for one in model["rows"] if one["network"] == "masked"]
+    lines += ["", f"The masked networks take {1 / max(masked):.2f} to {1 / min(masked):.2f} of the dense ones' time."]
+    return "\n".join(lines)
+
+
+def onto_page(found: list[dict[str, Any]]) -> None:
+    """Puts the tables where the page has them."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{tables(found)}\n{END}{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
@@ -174,6 +210,7 @@ def main() -> None:
         "command": "python benchmarks/compaction.py",
     }
     RESULT.write_text(json.dumps(about | {"networks": found}, indent=1, ensure_ascii=False) + "\n")
+    onto_page(found)
 
 
 if __name__ == "__main__":

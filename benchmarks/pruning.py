@@ -71,7 +71,9 @@ def published(net: Network, share: float) -> Network:
 
 
 def constraint(kind: str, net: Network, share: float) -> AbstractConstraint | None:
-    """Gives what a kind of training holds a network to."""
+    """Gives what a kind of training holds a network to; none for a plain one, and for the one whose passes sort."""
+    if kind in ("dense", "sorted"):
+        return None
     granularity: Any = "channel" if "channel" in kind else "weight"
     layers = layers_of(net)
     groups = groups_of(net) if granularity == "channel" else None
@@ -81,7 +83,7 @@ def constraint(kind: str, net: Network, share: float) -> AbstractConstraint | No
         return ScoreLearning(units, first_scores(units, weights))
     if kind.startswith("fine-tuning"):
         return Held(mask_set(units.masks(units.choose(units.magnitudes(weights, 1))), ""))
-    return Penalty(units, 0.3, 1e-3, 1.3) if kind.startswith("admm") else None
+    return Penalty(units, 0.3, 1e-3, 1.3)
 
 
 def steps(kind: str, name: str, batch: int, share: float, here: Place) -> Callable[[int], None]:
@@ -139,7 +141,7 @@ def main() -> None:
     Console().print(table)
     about = {"device": device, "torch": torch.__version__, "python": platform.python_version()}
     about |= {"threads": torch.get_num_threads(), "batch": asked.batch, "keep": asked.keep, "image": "3×32×32"}
-    about |= {"command": "python benchmarks/pruning.py"}
+    about |= {"repeats": asked.repeats, "command": f"python benchmarks/pruning.py --batch {asked.batch}"}
     RESULT.write_text(json.dumps(about | {"rows": rows}, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -21,6 +21,7 @@ from paredown.artifacts.base import read_header
 from paredown.artifacts.results_table import results_table, stored_reports
 from paredown.errors import ParedownError, RecipeError, did_you_mean
 from paredown.flags import CommandError, Flags
+from paredown.reading import read
 from paredown.recipe import Recipe, locate, packaged
 from paredown.steps import short
 from paredown.store import Entry, Store
@@ -262,6 +263,23 @@ def _table(words: Sequence[str]) -> int:
     return 0
 
 
+def _shares(words: Sequence[str]) -> int:
+    """Draws how much of each layer searches keep: pare shares store/search-a … --checkpoint store/train-b"""
+    parser = Flags("shares", _first(_shares), "STRATEGY …")
+    parser.add_argument("strategies", nargs="+", help="folders of searches, or their strategy.json", metavar="STRATEGY")
+    parser.add_argument("--checkpoint", required=True, help="folder of the network", metavar="FOLDER")
+    parser.add_argument("--to", default="shares.svg", help=".svg, .png or .pdf (default: shares.svg)", metavar="FILE")
+    given = parser.read(words)
+    from paredown.models.build import load
+    from paredown.searching.figure import write_figure
+    from paredown.sparsity.layers import layers_of
+
+    strategies = [read("strategy", folder) for folder in given.strategies]
+    write_figure(layers_of(load(read("checkpoint", given.checkpoint))), strategies, given.to)
+    print(given.to)
+    return 0
+
+
 def _copy(words: Sequence[str]) -> int:
     """Takes a recipe of this package home, to change it: pare copy data_diet/smoke mine.yaml"""
     parser = Flags("copy", _first(_copy), "RECIPE [TO]")
@@ -322,6 +340,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "list": _list,
     "show": _show,
     "table": _table,
+    "shares": _shares,
     "copy": _copy,
     "clean": _clean,
 }

@@ -244,15 +244,28 @@ def _filled(kind: str, part: Mapping[str, Any]) -> dict[str, Any]:
     """Names the methods in a method whose fields were typed without a name: those that stand there by default."""
     name = part.get("name", catalog.default_class(kind))
     cls = catalog.find(kind, name) if isinstance(name, str) else None
-    known = method.settings(cls) if isinstance(cls, type) and issubclass(cls, Method) else {}
-    filled = dict(part)
-    for key, inner in part.items():
-        default = known[key].default if key in known else None
-        if isinstance(inner, dict) and "name" not in inner and isinstance(default, Method):
-            inner = default.plain() | inner
-        named = getattr(method.field_types(cls).get(key), "kind", None) if key in known else None
-        filled[key] = _filled(named, inner) if isinstance(inner, dict) and isinstance(named, str) else inner
-    return filled
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
+        return dict(part)
+    known, hints = method.settings(cls), method.field_types(cls)
+    defaults = {field: known[field].default if field in known else None for field in part}
+    return {
+        field: _inner(defaults[field], getattr(hints.get(field), "kind", None), value) for field, value in part.items()
+    }
+
+
+def _inner(default: Any, kind: Any, value: Any) -> Any:
+    """Fills in one field of a method: what was not typed is as in the method that stands there by default."""
+    if not isinstance(value, dict):
+        return value
+    if "name" in value or not isinstance(default, Method):
+        return _filled(kind, value) if isinstance(kind, str) else value
+    gone = {other for field, other in default.instead.items() if value.get(field) is not None}
+    kept = {field: held for field, held in default.plain().items() if field not in gone}
+    hints = method.field_types(type(default))
+    return kept | {
+        field: _inner(getattr(default, field, None), getattr(hints.get(field), "kind", None), typed)
+        for field, typed in value.items()
+    }
 
 
 def _source(part: Mapping[str, Any]) -> Any:

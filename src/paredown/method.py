@@ -3,8 +3,7 @@
 A class is abstract (its name begins with `Abstract`, it says what kind of thing it is) or final (it is never
 subclassed). To vary a method, hold another method in a field. Plain data is what recipes, command lines and manifests
 hold: `{"name": "window", "offset": 0.2}`; `build` reads it back by the annotations of the fields, so that text such as
-`8/255`
-or `5e-4` becomes the exact number that a float field means.
+`8/255` or `5e-4` becomes the exact number that a float field means.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import dataclasses
 import types
 import typing
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from typing import Any, ClassVar, Literal, TypeVar
@@ -33,6 +32,8 @@ class Method(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
+    instead: ClassVar[Mapping[str, str]] = {}
+    """Fields that stand in place of one another: giving one takes the default of the other away."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -50,12 +51,22 @@ class Method(ABC):
 
     def plain(self) -> dict[str, Any]:
         """Gives the name and every field, defaults included, as data that JSON can hold."""
-        return {"name": self.name} | {field.name: to_plain(getattr(self, field.name)) for field in _fields(type(self))}
+        return {"name": self.name} | {name: to_plain(value) for name, value in self._values()}
 
     def identity(self) -> dict[str, Any]:
         """Gives `plain()` and the version: what tells this method apart in an address."""
-        nested = {field.name: to_identity(getattr(self, field.name)) for field in _fields(type(self))}
-        return {"name": self.name, "version": self.version} | nested
+        return {"name": self.name, "version": self.version} | {
+            name: to_identity(value) for name, value in self._values()
+        }
+
+    def _values(self) -> Iterator[tuple[str, Any]]:
+        """Gives every field and its value; a whole number in a float field is that float, however it was given."""
+        hints = field_types(type(self))
+        for field in _fields(type(self)):
+            value = getattr(self, field.name)
+            kinds = (hints[field.name], *typing.get_args(hints[field.name]))
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            yield field.name, float(value) if whole and float in kinds and int not in kinds else value
 
 
 def to_plain(value: Any) -> Any:

@@ -184,7 +184,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "granularity": _plain(Granularity, "granularity"),
     "evaluations": _plain(int, "evaluations"),
     "pruned": _artifact("pruned", Pruned),
-    "formats": _plain(list[Format], "formats"),
+    "formats": _plain(tuple[Format, ...], "formats"),
     "seed": _plain(int, "seed"),
 }
 """Argument → how it is read."""

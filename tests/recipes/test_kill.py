@@ -21,6 +21,7 @@ KILLS = {
     "distillation/smoke": 2,
     "distillation/continual.smoke": 2,
     "distillation/membership.smoke": 2,
+    "robust_network_pruning/smoke": 3,
 }
 """Recipes, and how often each is killed unless the environment says otherwise."""
 HOW = {"made.json", "report.html"}

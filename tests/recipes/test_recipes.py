@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,12 @@ from paredown.recipe import Recipe, packaged
 PUBLISHED = {"full_training", "early_runs_el2n", "grand", "keep_max", "offset_window", "random_subset", "label_noise"}
 CORESETS = {"cifar10", "cifar100"}
 USES = {"continual", "membership"}
+PRUNINGS = {"imagenet", "both_at_once"}
 PAIRS = [
     *(f"data_diet/{name}" for name in PUBLISHED),
     *(f"coreset_selection/{name}" for name in CORESETS),
     *(f"distillation/{name}" for name in USES),
+    *(f"robust_network_pruning/{name}" for name in PRUNINGS),
 ]
 SMOKE = [name for name in packaged() if name.endswith("smoke")]
 
@@ -103,8 +106,45 @@ def test_coresets_are_trained_on_for_the_published_steps(name: str) -> None:
     assert shares == recipe.dials["keep"] == [0.7, 0.5, 0.3, 0.2, 0.1]
 
 
-# What the recipes of text need beyond paredown itself.
+def test_the_published_settings_of_a_robust_pruning() -> None:
+    hydra, admm = (
+        {step.name: step.arguments for step in Recipe.read(f"robust_network_pruning/{name}").steps}
+        for name in ("hydra", "admm")
+    )
+    # One training and one set of searches serve both pruners.
+    for step in ("dense", "uniform_shares", "found_shares"):
+        assert hydra[step] == admm[step]
+    dials = Recipe.read("robust_network_pruning/hydra").dials
+    assert (dials["epochs"], dials["score_epochs"], dials["evaluations"]) == (100, 20, 400)
+    assert dials["searcher"] == "ddpg" and len(dials["seeds"]) == 5
+    assert build("training", hydra["dense"]["training"] | {"epochs": 100, "schedule": "cosine"}).batch_size == 256
+    usual, told = build("pruner", "admm"), admm["found_masked"]["pruner"]
+    assert (told["rho"], told["growth"], told["every"]) == ("1e-3", usual.growth, 30)
+    phases = [told["regularize"], told["retrain"]]
+    assert [phase["epochs"] for phase in phases] == [usual.regularize.epochs, usual.retrain.epochs] == [100, 100]
+    assert all(phase["optimizer"]["lr"] == usual.regularize.optimizer.lr for phase in phases)
+
+
+@pytest.mark.parametrize(
+    "turned",
+    [
+        {"model": {"name": "vgg16-bn"}},
+        {"model": {"name": "wide-resnet", "depth": 28, "width": 4}, "keep": 0.01},
+        {"dataset": "svhn", "epochs": 110, "score_epochs": 30, "warmup": 10},
+        {"granularity": "weight", "keep": 0.1},
+        {"keep": 0.5, "walk": {"accounting": "published"}, "compat": "published"},
+        {"reward": {"statistics": "batch", "attack": {"name": "pgd"}}},
+    ],
+)
+def test_the_published_commands_are_dials(turned: dict[str, Any]) -> None:
+    Recipe.read("robust_network_pruning/hydra", **turned).check()
+    known = Recipe.read("robust_network_pruning/admm").dials
+    Recipe.read("robust_network_pruning/admm", **{k: v for k, v in turned.items() if k in known}).check()
+
+
+# What some recipes need beyond paredown itself.
 LIBRARIES = {
+    "robust_network_pruning/smoke": ("onnxscript", "onnxruntime"),
     "coreset_selection/rotten_tomatoes.smoke": ("tokenizers",),
     "coreset_selection/anli.smoke": ("tokenizers", "transformers"),
     "coreset_selection/imdb.smoke": ("tokenizers", "transformers"),

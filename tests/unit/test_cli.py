@@ -6,6 +6,7 @@ import argparse
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import pytest
 from paredown import Runtime, Store
 from paredown.artifacts import open_artifact
 from paredown.cli import main
+from paredown.errors import MethodError
 from paredown.flags import Flags, add_verb, arguments, described, scalar
+from paredown.method import build
+from paredown.pruning.hydra import Hydra
 from paredown.recipe import Recipe
 from paredown.runner import Runner
 from paredown.training import Training
@@ -106,6 +110,19 @@ def test_what_flags_mean(verb: str, words: list[str], plain: dict[str, Any]) -> 
 def test_a_field_of_a_default_method_keeps_the_rest_of_it() -> None:
     training = typed("train", "--data", "d", "--model", "convnet", "--training.optimizer.lr", "0.2")["training"]
     assert training["optimizer"] == Training().optimizer.plain() | {"lr": 0.2}
+
+
+def test_fields_typed_within_a_default_are_fields_of_that_default() -> None:
+    words = ["prune", "--checkpoint", "c", "--strategy", "s", "--data", "d", "--pruner", "hydra"]
+    deep = typed(*words, "--pruner.score.objective.attack.steps", "3", "--pruner.score.steps", "9")["pruner"]
+    asked, usual = build("pruner", deep), Hydra()
+    attack = replace(usual.score.objective.attack, steps=3)  # type: ignore[attr-defined]
+    objective = replace(usual.score.objective, attack=attack)  # type: ignore[call-arg]
+    # A length that is typed takes the place of the default's, which is in epochs.
+    assert asked == replace(usual, score=replace(usual.score, objective=objective, epochs=None, steps=9))
+    both = typed(*words, "--pruner.score.steps", "9", "--pruner.score.epochs", "2")["pruner"]
+    with pytest.raises(MethodError, match="two lengths of one training"):
+        build("pruner", both)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +219,7 @@ def test_the_fields_of_a_method(capsys: pytest.CaptureFixture[str]) -> None:
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     overview = said(capsys, "--help")
     assert overview == said(capsys)
-    for name in (*VERBS, "down", "run", "check", "list", "show", "table", "copy", "clean"):
+    for name in (*VERBS, "down", "run", "check", "list", "show", "table", "shares", "copy", "clean"):
         assert re.search(rf"^  {name} +\S+", overview, re.M), name
         assert said(capsys, name, "--help").startswith(f"usage: pare {name}")
     assert re.fullmatch(r"paredown \d+\.\d+.*\n", said(capsys, "--version"))

@@ -50,6 +50,11 @@ def test_equal_settings_are_equal_methods() -> None:
     assert hash(Apple()) == hash(Apple())
 
 
+def test_a_whole_number_is_one_identity_with_its_float() -> None:
+    assert repr(Apple(weight=1).identity()) == repr(build("fruit", {"name": "apple", "weight": "1"}).identity())
+    assert repr(Apple(weight=1).plain()["weight"]) == "1.0" and repr(Apple(seeds=1).plain()["seeds"]) == "1"
+
+
 def test_a_final_class_cannot_be_subclassed() -> None:
     with pytest.raises(TypeError, match=r"which is final\. Hold a Apple in a field instead"):
 

@@ -198,7 +198,13 @@ class PruningStrategy(Artifact):
         """
         path = Path(path)
         try:
-            return cls._of(json.loads(path.read_text(encoding="utf-8")))
+            told = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(told, list):
+                raise ArtifactError(
+                    f"{path}: a bare list of {len(told)} shares, which names no layer. Make a strategy of it by "
+                    "PruningStrategy.from_list, which checks it against the network, and save that."
+                )
+            return cls._of(told)
         except FileNotFoundError as error:
             raise ArtifactError(f"{path}: there is no such file.") from error
         except (ValueError, KeyError, TypeError, OSError) as error:

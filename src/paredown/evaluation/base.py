@@ -16,7 +16,7 @@ from torch import nn
 
 from paredown.artifacts import Checkpoint, DistilledSet, EmbeddingMatrix, Row, Selection
 from paredown.data.dataset import AbstractDataset, LearnableDataset
-from paredown.data.device import choose
+from paredown.data.device import choose, limited
 from paredown.errors import MethodError
 from paredown.method import Method
 from paredown.models.build import load, refuse_other_form
@@ -230,19 +230,20 @@ class _Given:
         data, figures = self.learnable(), list[Mapping[str, Any]]()
         refuse_other_form(checkpoint, data)
         network = load(checkpoint, choose(self.runtime.device))
-        for probe in probes:
-            if isinstance(probe, AbstractContrastProbe):
-                other = self.against(probe)
-                assert other is not None  # it needs one
-                refuse_other_form(checkpoint, other)
-                rows = np.arange(len(data))
-                if self.selection is not None:
-                    rows = np.sort(data.ids.positions_of(self.selection.ids, "the data", "the selection"))
-                figures += probe.measure(network, data, other, rows=rows, runtime=self.runtime, seed=self.seed)
-            elif isinstance(probe, AbstractProbe):
-                figures += probe.measure(network, data, runtime=self.runtime, seed=self.seed)
-            else:
-                raise MethodError(f"{type(probe).__name__} measures selections, and a network was given.")
+        with limited(self.runtime.threads):
+            for probe in probes:
+                if isinstance(probe, AbstractContrastProbe):
+                    other = self.against(probe)
+                    assert other is not None  # it needs one
+                    refuse_other_form(checkpoint, other)
+                    rows = np.arange(len(data))
+                    if self.selection is not None:
+                        rows = np.sort(data.ids.positions_of(self.selection.ids, "the data", "the selection"))
+                    figures += probe.measure(network, data, other, rows=rows, runtime=self.runtime, seed=self.seed)
+                elif isinstance(probe, AbstractProbe):
+                    figures += probe.measure(network, data, runtime=self.runtime, seed=self.seed)
+                else:
+                    raise MethodError(f"{type(probe).__name__} measures selections, and a network was given.")
         return figures
 
     def of_selection(

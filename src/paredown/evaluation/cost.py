@@ -9,19 +9,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from safetensors.numpy import save
 from torch import Tensor, nn
 
+from paredown.artifacts.exported import FILES, Format
 from paredown.artifacts.layers import Layer
 from paredown.data.dataset import LearnableDataset
 from paredown.data.device import limited
 from paredown.errors import MethodError
 from paredown.evaluation.base import AbstractProbe
+from paredown.models.build import AbstractNetwork, checkpoint_of
 from paredown.pruning.compact import Compacted
+from paredown.pruning.export import exported
 from paredown.runtime import Runtime
 from paredown.sparsity.latency import latency_of
 from paredown.sparsity.layers import layers_of
@@ -38,7 +41,8 @@ class Cost(AbstractProbe):
     image; `kept-parameters` and `kept-macs`, as shares of the architecture that channels were taken from;
     `kept-weights`, the share of the weights of layers that are not 0; `bytes` of the weights as a file of safetensors;
     `bytes-sparse` of the same with a bit for each weight and only those that are not 0; `two-in-four`, the share of
-    weights in layers whose zeros have the pattern that sparse matrix units skip.
+    weights in layers whose zeros have the pattern that sparse matrix units skip; `bytes-onnx` and `bytes-torch` of a
+    file of that format, where it is asked for.
 
     `latency-1-float32` and so on, in milliseconds: the median over passes, whose spread is half of what lies between
     their first and third quarter; `throughput-…`, images a second. They are of the device, the threads and the memory
@@ -50,6 +54,7 @@ class Cost(AbstractProbe):
         channels_last: whether channels lie innermost in memory.
         repeats: passes that are timed.
         seconds: after which no further pass of one batch begins; three are timed at least.
+        formats: files of which the size is told, `onnx` or `torch`, as `export` writes them.
     """
 
     timed: ClassVar[tuple[str, ...]] = ("latency", "throughput")
@@ -59,6 +64,7 @@ class Cost(AbstractProbe):
     channels_last: bool = True
     repeats: int = 20
     seconds: float = 10.0
+    formats: tuple[Format, ...] = ()
 
     def __post_init__(self) -> None:
         if any(batch < 1 for batch in self.batches) or self.repeats < 3:
@@ -73,7 +79,17 @@ class Cost(AbstractProbe):
         if data.noun != "images":
             raise MethodError(f"Cost follows an image through a network, and {data.name} has {data.noun}.")
         layers = layers_of(network, data.shape)
-        return [*_counted(network, layers, data), *self._timed(network, data.shape, runtime)]
+        counted = [*_counted(network, layers, data), *self._exported(network)]
+        return [*counted, *self._timed(network, data.shape, runtime)]
+
+    def _exported(self, network: nn.Module) -> list[Mapping[str, Any]]:
+        if not self.formats:
+            return []
+        body = cast(AbstractNetwork, network)
+        assert body.model is not None, "a loaded network knows its model"
+        files = exported(checkpoint_of(body, body.model, 0), self.formats)
+        sizes = {f"bytes-{name}": files.bytes_of(FILES[name]) for name in self.formats}
+        return [{"metric": name, "value": float(size), "n": 1, "spread": None} for name, size in sizes.items()]
 
     def _timed(self, network: nn.Module, shape: tuple[int, ...], runtime: Runtime) -> list[Mapping[str, Any]]:
         figures: list[Mapping[str, Any]] = []

@@ -11,7 +11,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ TOLERANCE = 1e-4
 """How far exported logits may lie from those of the network, as a share of the largest."""
 LARGEST = 2 * 1024**3
 """Bytes that a file of ONNX can hold."""
+TALKATIVE = ("torch.onnx", "torch.fx.experimental.symbolic_shapes")
+"""Loggers whose warnings nobody can act on."""
 
 
 def exported(checkpoint: Checkpoint, formats: Sequence[Format] = ("onnx", "torch")) -> Exported:
@@ -180,13 +182,14 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Exporters tell of themselves and of libraries that are not there; nobody can act on it."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Exporters tell of themselves, of libraries that are not there, and print whole graphs when they fail."""
+    before = {name: logging.getLogger(name).level for name in TALKATIVE}
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

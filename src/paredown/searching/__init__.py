@@ -5,7 +5,7 @@ from paredown.searching.baselines import AbstractRule, Erk, GlobalMagnitude, Lam
 from paredown.searching.black_box import AbstractStudy, CmaEs, RandomSearch, Tpe
 from paredown.searching.ddpg import Ddpg
 from paredown.searching.episodes import Episode, Outcome, best_of, read_episodes, write_episodes
-from paredown.searching.figure import layer_shares, shares_figure, write_layer_shares
+from paredown.searching.figure import in_series, layer_shares, shares_figure, write_figure, write_layer_shares
 from paredown.searching.problem import Problem
 from paredown.searching.reward import PrunedAccuracy, hold_out
 from paredown.searching.walk import LayerWalk, Walk, rollout
@@ -32,10 +32,12 @@ __all__ = [
     "Walk",
     "best_of",
     "hold_out",
+    "in_series",
     "layer_shares",
     "read_episodes",
     "rollout",
     "shares_figure",
     "write_episodes",
+    "write_figure",
     "write_layer_shares",
 ]

@@ -31,6 +31,8 @@ STYLE = {
     "axes.labelcolor": "#4a5057",
     "legend.frameon": False,
 }
+FORMATS = {".svg": "Date", ".png": "Software", ".pdf": "CreationDate"}
+"""What a figure's name may end in, and what would make two files of one figure differ."""
 # Colours that are told apart with any kind of sight (Okabe and Ito), each with a mark of its own.
 SERIES = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#56b4e9", "v"), ("#e69f00", "P"))
 
@@ -129,3 +131,35 @@ def shares_figure(
         if len(found) > 1:
             axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(len(found), 4), fontsize=9)
     return figure
+
+
+def in_series(strategies: Sequence[PruningStrategy]) -> dict[str, list[PruningStrategy]]:
+    """Gives strategies by what they are repeats of: who made them, of which units, under which budget."""
+    series: dict[str, list[PruningStrategy]] = {}
+    for strategy in strategies:
+        budget = strategy.budget
+        cost = "" if budget is None else f", {budget.wanted:g} of the {budget.kind}"
+        series.setdefault(f"{strategy.measure or 'strategy'}, {strategy.granularity}s{cost}", []).append(strategy)
+    return series
+
+
+def write_figure(layers: Sequence[Layer], strategies: Sequence[PruningStrategy], path: str | Path) -> None:
+    """Writes the figure of strategies, a line for each series of repeats; the same strategies give the same bytes.
+
+    Args:
+        layers: of the network, in module order.
+        strategies: of searches.
+        path: its ending says the format: .svg, .png or .pdf.
+
+    Raises:
+        MethodError: no strategy, one for another architecture, or a format that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise MethodError(f"{path}: a figure's name ends in one of {', '.join(FORMATS)}.")
+    figure = shares_figure(layers, in_series(strategies))
+    import matplotlib
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, dpi=150, metadata={FORMATS[path.suffix]: None})

@@ -1,8 +1,9 @@
 """The problem of a search: a walk over a network's layers that gives each the share it keeps, under a budget.
 
 The walk is the same for whoever proposes: an agent that looks at each layer before it acts, a black-box optimizer that
-proposes all actions at once, a person's own list. An action in [0, 1] is brought between the bounds of a share, cut at
-the wall (`wall`), and becomes a whole number of units; the reward is of the whole strategy, at the end.
+proposes all actions at once, a person's own list. An action in [0, 1] is brought between the bounds of a share and
+becomes a whole number of units; the budget is met by cutting at the wall (`wall`) or by scaling all wishes together at
+the end. The reward is of the whole strategy.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -20,11 +21,13 @@ from paredown.artifacts.layers import Granularity, Layer, fingerprint, list_orde
 from paredown.artifacts.strategy import CostKind, PruningStrategy
 from paredown.errors import MethodError
 from paredown.searching.state import State, misaligned, raw_rows, scaled
-from paredown.searching.wall import ROUNDING, Exact, Published
+from paredown.searching.wall import ROUNDING, Exact, Published, Scaled
 from paredown.sparsity.budget import spending
 from paredown.sparsity.cost import Accounting, dense, published_target
 from paredown.sparsity.groups import Group
 from paredown.sparsity.latency import LatencyTable
+
+Fit = Literal["scale", "wall"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Problem:
         weights: of the layers by name, for searchers that rank them.
         accounting: `structural` counts whole units and never passes the budget; `published` reckons parameters as the
             published search does.
+        fit: how the budget is met: `wall` cuts each share at what later ones leave when they keep their least; `scale`
+            takes shares for wishes and multiplies all by one number at the end, so that the whole budget is used.
         first: channel mode also decides which colours of the image are read; published searches of some data do.
         state: `as-coded` has three faults of the published code: the costs of other layers behind a projection in
             channel mode, the first layer's row where the second is decided, and a stray summand of `reduced`.
@@ -84,6 +89,7 @@ class Problem:
     table: LatencyTable | None = None
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     accounting: Accounting = "structural"
+    fit: Fit = "wall"
     first: bool = False
     state: State = "fixed"
 
@@ -93,20 +99,22 @@ class Problem:
                 f"A search over {self.granularity} has no shares to find: two of four weights are always half of them, "
                 "and filters are those of a group. Search weights, or channels or filters by groups."
             )
+        if not 0 < self.keep <= 1:
+            raise MethodError(
+                f"keep={self.keep:g}: a share of the dense cost lies above 0 and is at most 1. Give one such as 0.5."
+            )
         if not 0 < self.lower < self.upper <= 1:
             raise MethodError(
                 f"A share lies between {self.lower:g} and {self.upper:g}: bounds lie above 0, the lower one below the "
                 "upper one, and that is at most 1."
-            )
-        if not 0 < self.keep <= 1:
-            raise MethodError(
-                f"keep={self.keep:g}: a share of the dense cost lies above 0 and is at most 1. Give one such as 0.5."
             )
         if self.accounting == "published" and (self.groups is not None or self.of != "parameters"):
             raise MethodError(
                 f"The published accounting counts parameters of every layer by itself, and {self.of}"
                 f"{' of groups' if self.groups is not None else ''} are asked for. Use the structural accounting."
             )
+        if self.accounting == "published" and self.fit != "wall":
+            raise MethodError(f"The published accounting meets a budget by a wall, and fit={self.fit} is asked for.")
         if not self.steps:
             raise MethodError("The network has no layer whose share could be searched. Use a deeper one.")
         ledger = self.ledger()
@@ -196,7 +204,7 @@ class Problem:
             sizes = [layer.units(self.granularity) for layer in self.layers]
         else:
             sizes = [group.size for group in self.groups]
-        return Exact(
+        return (Scaled if self.fit == "scale" else Exact)(
             sizes,
             [step.items for step in self.steps],
             lower=self.lower,
@@ -224,7 +232,7 @@ class Problem:
         return sum(layer.weights for layer in inside[entry + 1 :]) / total
 
     def actions_of(self, strategy: PruningStrategy) -> np.ndarray:
-        """Gives the actions that lead to a strategy where the wall allows it, float64 (steps,).
+        """Gives the actions that lead to a strategy where the budget allows it, float64 (steps,).
 
         Shares outside the bounds become the nearest bound.
 
@@ -249,6 +257,7 @@ class Problem:
             "of": self.of,
             "bounds": [self.lower, self.upper],
             "accounting": self.accounting,
+            "fit": self.fit,
             "first": self.first,
             "state": self.state,
             "steps": [list(step.decides) for step in self.steps],

@@ -27,9 +27,11 @@ from paredown.models.build import AbstractNetwork, inputs
 from paredown.rng import key, stream
 from paredown.runtime import Runtime
 from paredown.searching.episodes import Outcome
+from paredown.searching.folding import fold, foldable
 from paredown.searching.problem import Problem
 from paredown.searching.ranking import Ranking
 from paredown.searching.tuning import tune
+from paredown.sparsity.layers import shape_of
 from paredown.training import Training
 from paredown.training.devices import Place
 
@@ -48,7 +50,8 @@ def combined(clean: float, robust: float, mode: Mode = "sum", beta: float = 1.0)
 class PrunedAccuracy(Method):
     """Accuracy of the network that magnitude leaves of a strategy, without training it or after a short training.
 
-    Zhao et al. 2022 take `mode="sum"`, `statistics="batch"`, a tenth of the training data and plain PGD of ten steps.
+    Zhao et al. 2022 take `mode="sum"`, `statistics="batch"`, `batch=128`, a tenth of the training data and plain PGD of
+    ten steps.
 
     Args:
         share: of the examples that is held out; each class gives its share.
@@ -74,7 +77,7 @@ class PrunedAccuracy(Method):
     top: int = 1
     statistics: Statistics = "recalibrated"
     calibration: int = 1000
-    batch: int = 128
+    batch: int = 256
     fine_tune: Training | None = None
 
     def __post_init__(self) -> None:
@@ -178,6 +181,7 @@ class PrunedJudge:
         self.reward, self.seed = reward, seed
         self.place = place or Place(next(network.parameters()).device)
         self.ranking = Ranking(network, problem)
+        self.folded = () if reward.statistics == "batch" else foldable(network, shape_of(network, None))
         self.held, self.rest = hold_out(data, reward.share, rows)
         self.data = data
         self.inputs: AbstractInputs = inputs(network, data, workers=runtime.workers)
@@ -203,6 +207,7 @@ class PrunedJudge:
                 place=self.place,
             )
         self._set_statistics(network)
+        fold(network, self.folded)
         clean, robust = self._accuracies(network)
         self.evaluated += 1
         worth = combined(clean, robust or 0.0, reward.mode if reward.attacked else "clean", reward.beta)
@@ -221,23 +226,28 @@ class PrunedJudge:
                 recalibrate(network, (x for x, _ in self.inputs.batches(parts(chosen, self.reward.batch))))
 
     def _accuracies(self, network: nn.Module) -> tuple[float, float | None]:
-        reward = self.reward
+        reward, total = self.reward, len(self.held)
         right_before = right_after = 0
-        pieces = parts(self.held, reward.batch)
-        for number, (x, y) in enumerate(self.inputs.batches(pieces)):
+        left: list[tuple[Tensor, Tensor]] = []
+        for number, (x, y) in enumerate(self.inputs.batches(parts(self.held, reward.batch))):
             with torch.no_grad(), self.place.autocast():
                 right = self._right(network, x, y)
             right_before += int(right.sum())
-            if reward.attacked and bool(right.any()):
+            if reward.attacked and reward.statistics == "batch":
                 right_after += self._after(network, x, y, right, number)
-        total = len(self.held)
+            elif reward.attacked:
+                left.append((x[right], y[right]))
+        if right_before and left:
+            # What is right of all batches is attacked in whole batches again: small ones take nearly as long.
+            x, y = (torch.cat(part) for part in zip(*left, strict=True))
+            pieces = -(-len(y) // reward.batch)
+            for number, (images, labels) in enumerate(zip(x.chunk(pieces), y.chunk(pieces), strict=True)):
+                right_after += self._after(network, images, labels, torch.ones_like(labels, dtype=torch.bool), number)
         return right_before / total, right_after / total if reward.attacked else None
 
     def _after(self, network: nn.Module, x: Tensor, y: Tensor, right: Tensor, number: int) -> int:
         """Gives how many that were right stay so."""
         assert self.reward.attack is not None
-        if self.reward.statistics != "batch":  # there a smaller batch would have other statistics
-            x, y, right = x[right], y[right], right[right]
         with self.place.autocast():
             moved = self.reward.attack(network, x, y, seed=key(self.seed, "search-attack", number))
             with torch.no_grad():

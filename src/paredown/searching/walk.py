@@ -14,9 +14,9 @@ from paredown.artifacts.layers import Granularity, fingerprint
 from paredown.artifacts.strategy import Budget, CostKind, PruningStrategy
 from paredown.errors import MethodError
 from paredown.method import Method
-from paredown.searching.problem import Problem
+from paredown.searching.problem import Fit, Problem
 from paredown.searching.state import COLUMNS, State
-from paredown.searching.wall import Exact
+from paredown.searching.wall import Exact, Scaled
 from paredown.sparsity.budget import strategy_of
 from paredown.sparsity.cost import Accounting
 from paredown.sparsity.groups import groups_of
@@ -64,7 +64,7 @@ class Walk:
         return row
 
     def take(self, action: float) -> float:
-        """Takes a step and gives the share that its layers keep.
+        """Takes a step and gives the share that its layers keep, or wish to keep where all are scaled at the end.
 
         Raises:
             MethodError: the action is no number in [0, 1], or the walk is over.
@@ -75,8 +75,11 @@ class Walk:
             raise MethodError(f"The action {action} of step {len(self.shares)} is no number in [0, 1].")
         self.ceilings.append(self.ledger.ceiling())
         wish = self.problem.lower + action * (self.problem.upper - self.problem.lower)
-        self.shares.append(self.ledger.take(wish))
-        return self.shares[-1]
+        found = self.ledger.take(wish)
+        self.shares.append(found)
+        if self.done and isinstance(self.ledger, Scaled):
+            self.shares = self.ledger.shares()
+        return found
 
     @property
     def ratio(self) -> float:
@@ -146,6 +149,9 @@ class LayerWalk(Method):
     Args:
         accounting: `structural` counts what removal leaves, in whole units, and never passes the budget. `published`
             counts parameters as the published search does (Zhao et al., AutoML 2022); `keep` is then its target rate.
+        fit: how the budget is met. `scale` takes the shares of a walk for wishes and multiplies all by one number, so
+            that the whole budget is used and late layers are not left with what early ones did not take; `wall` cuts
+            each at what later ones leave, as the published accounting does always.
         grouped: channels that go together are decided together, so that the strategy can be carried out by removal.
             Not with the published accounting, which decides every layer by itself.
         lower: the least share of a layer; none takes `usual_bounds`.
@@ -157,6 +163,7 @@ class LayerWalk(Method):
     kind: ClassVar[str] = "walk"
 
     accounting: Accounting = "structural"
+    fit: Fit = "scale"
     grouped: bool = True
     lower: float | None = None
     upper: float | None = None
@@ -166,6 +173,8 @@ class LayerWalk(Method):
     def __post_init__(self) -> None:
         if self.accounting == "published" and self.grouped:
             object.__setattr__(self, "grouped", False)
+        if self.accounting == "published" and self.fit == "scale":
+            object.__setattr__(self, "fit", "wall")
 
     def problem(
         self,
@@ -202,6 +211,7 @@ class LayerWalk(Method):
             table=table,
             weights=weights_of(network, layers),
             accounting=self.accounting,
+            fit=self.fit,
             first=self.first,
             state=self.state,
         )

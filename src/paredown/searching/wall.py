@@ -1,9 +1,10 @@
 """The wall of a budget: how much the next layer may keep when all later ones keep their least, and whole units of it.
 
-Two ledgers keep count of a walk. `Exact` counts whole units and never passes the budget. `Published` reckons as the
-published search does (Zhao et al., "Non-uniform adversarially robust pruning", AutoML 2022): with real numbers, rounded
-to the nearest unit after the wall, so that every rounding may add up to half a unit to the cost, and a layer whose
-ceiling lies below the lower bound adds what is between.
+Three ledgers keep count of a walk. `Exact` counts whole units and never passes the budget. `Scaled` takes shares for
+wishes, which it brings to the budget together when all are known. `Published` reckons as the published search does
+(Zhao et al., "Non-uniform adversarially robust pruning", AutoML 2022): with real numbers, rounded to the nearest unit
+after the wall, so that every rounding may add up to half a unit to the cost, and a layer whose ceiling lies below the
+lower bound adds what is between.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from paredown.artifacts.layers import Granularity, Layer, searched
+from paredown.sparsity.budget import scaled
 from paredown.sparsity.cost import readers
 
 ROUNDING = 1e-9
@@ -106,6 +108,51 @@ class Exact:
             low, high = (middle, high) if self.spend(counts) <= self.budget else (low, middle - 1)
         self._wall = low
         return low
+
+
+class Scaled(Exact):
+    """Wishes, brought to the budget together.
+
+    A wall leaves late layers what early ones did not take, and nothing makes a walk use what is left at its end. Here
+    no step is cut: when all wishes are known, one number multiplies them so that the budget is just met.
+    """
+
+    wishes: tuple[float, ...] = ()
+
+    def take(self, share: float) -> float:
+        """Gives the wish in whole units; with the last one the counts become those that meet the budget."""
+        self.wishes += (share,)
+        found = super().take(share)
+        if self.taken == len(self.steps):
+            self._scale()
+        return found
+
+    def shares(self) -> list[float]:
+        """Gives the share of each step as it stands."""
+        return [self.counts[items[0]] / self.sizes[items[0]] for items in self.steps]
+
+    def _affordable(self) -> int:
+        return self.most[self.steps[self.taken][0]]
+
+    def _scale(self) -> None:
+        firsts = [items[0] for items in self.steps]
+
+        def whole(counts: Sequence[int]) -> list[int]:
+            found = list(self.counts)
+            for items, count in zip(self.steps, counts, strict=True):
+                for item in items:
+                    found[item] = count
+            return found
+
+        found = scaled(
+            [self.sizes[item] for item in firsts],
+            self.wishes,
+            [self.floor[item] for item in firsts],
+            [self.most[item] for item in firsts],
+            lambda counts: self.spend(whole(counts)),
+            self.budget,
+        )
+        self.counts = whole(found)
 
 
 class Published:

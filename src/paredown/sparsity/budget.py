@@ -68,17 +68,7 @@ def fitted(
             "layer. Ask for more."
         )
 
-    def counts(scale: float) -> list[int]:
-        return [
-            max(low, min(size, int(scale * share * size))) for low, size, share in zip(floor, sizes, wish, strict=True)
-        ]
-
-    under, over = 0.0, 1.0 / min(wish)
-    for _ in range(HALVINGS):
-        middle = (under + over) / 2
-        under, over = (middle, over) if spend(counts(middle)) <= budget else (under, middle)
-    found = counts(over) if spend(counts(over)) <= budget else counts(under)
-    _fill(found, sizes, [over * share for share in wish], spend, budget)
+    found = scaled(sizes, wish, floor, sizes, spend, budget)
     return strategy_of(
         layers, found, sizes, groups, granularity, Budget(kind, wanted, spend(found) / spend(sizes)), measure
     )
@@ -130,23 +120,44 @@ def spending(
     return by_layer
 
 
-def _fill(
-    counts: list[int],
+def scaled(
     sizes: Sequence[int],
     wish: Sequence[float],
+    floor: Sequence[int],
+    most: Sequence[int],
     spend: Callable[[Sequence[int]], float],
     budget: float,
-) -> None:
-    """Adds one unit after the other where the share lies furthest below its wish, until none fits."""
-    open_places = [place for place, size in enumerate(sizes) if counts[place] < size]
-    while open_places:
-        place = min(open_places, key=lambda at: counts[at] / sizes[at] - wish[at])
-        counts[place] += 1
-        if spend(counts) > budget:
-            counts[place] -= 1
+) -> list[int]:
+    """Gives the counts of units whose shares are the wishes times one number, and that just meet a budget.
+
+    Args:
+        sizes: how many units there are of each item.
+        wish: shares above 0; only how they stand to each other counts.
+        floor: the fewest units of each item; together they do not pass the budget.
+        most: the largest number of each.
+        spend: from counts to cost; more units never cost less.
+        budget: what may be spent.
+    """
+
+    def counts(scale: float) -> list[int]:
+        wanted = [int(scale * share * size) for size, share in zip(sizes, wish, strict=True)]
+        return [max(low, min(high, count)) for low, high, count in zip(floor, most, wanted, strict=True)]
+
+    under, over = 0.0, 1.0 / min(wish)
+    for _ in range(HALVINGS):
+        middle = (under + over) / 2
+        under, over = (middle, over) if spend(counts(middle)) <= budget else (under, middle)
+    found = counts(over) if spend(counts(over)) <= budget else counts(under)
+    open_places = [place for place, high in enumerate(most) if found[place] < high]
+    while open_places:  # one unit after the other where the share lies furthest below its wish, until none fits
+        place = min(open_places, key=lambda at: found[at] / sizes[at] - over * wish[at])
+        found[place] += 1
+        if spend(found) > budget:
+            found[place] -= 1
             open_places.remove(place)
-        elif counts[place] == sizes[place]:
+        elif found[place] == most[place]:
             open_places.remove(place)
+    return found
 
 
 def strategy_of(

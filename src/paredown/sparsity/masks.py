@@ -59,21 +59,23 @@ def top(scores: Tensor, count: int) -> Tensor:
     Raises:
         MethodError: a score is NaN, or there are fewer.
     """
-    flat = scores.detach().abs().reshape(-1)
-    if not 0 <= count <= flat.numel():
-        raise MethodError(f"top(count={count}): there are {flat.numel()} scores.")
-    _refuse_nan(flat)
-    if count == flat.numel():
-        return torch.ones_like(scores, dtype=torch.bool)
+    magnitudes = scores.detach().abs()
+    if not 0 <= count <= magnitudes.numel():
+        raise MethodError(f"top(count={count}): there are {magnitudes.numel()} scores.")
+    _refuse_nan(magnitudes)
+    if count == magnitudes.numel():
+        return torch.ones_like(magnitudes, dtype=torch.bool)
     if count == 0:
-        return torch.zeros_like(scores, dtype=torch.bool)
-    least = _largest(flat, count)
-    kept = flat >= least
-    if int(kept.sum()) > count:
-        equal = flat == least
+        return torch.zeros_like(magnitudes, dtype=torch.bool)
+    # What is new lies densely, in whatever order: as a line it needs no copy, and for its k-th value no order counts.
+    least = _largest(magnitudes.as_strided((magnitudes.numel(),), (1,)), count)
+    kept = magnitudes >= least
+    if int(kept.count_nonzero()) > count:
+        equal = magnitudes == least
         kept &= ~equal
-        kept |= equal & (equal.cumsum(0) <= count - kept.sum())
-    return kept.view(scores.shape)
+        first = equal.reshape(-1).cumsum(0) <= count - kept.count_nonzero()
+        kept |= equal & first.view(scores.shape)
+    return kept
 
 
 def ranks(scores: Tensor) -> Tensor:

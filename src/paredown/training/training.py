@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -85,6 +86,7 @@ class Training(Method):
     """
 
     kind: ClassVar[str] = "training"
+    instead: ClassVar[Mapping[str, str]] = {"epochs": "steps", "steps": "epochs"}
     epochs: int | None = None
     steps: int | None = None
     budget: Literal["steps", "epochs"] = "steps"

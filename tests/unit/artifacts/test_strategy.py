@@ -77,13 +77,16 @@ def test_saved_and_opened(tmp_path: Path) -> None:
     assert strategy() != strategy(granularity="channel")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"layers": 3}', '{"granularity": "weight"}'])
+@pytest.mark.parametrize("text", ["", "3", '{"layers": 3}', '{"granularity": "weight"}'])
 def test_files_that_are_no_strategy(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"no strategy that names layers, or damaged"):
         PruningStrategy.from_json(tmp_path / "s.json")
     with pytest.raises(ArtifactError, match=r"there is no such file"):
         PruningStrategy.from_json(tmp_path / "t.json")
+    (tmp_path / "list.json").write_text("[0.5, 0.4]")
+    with pytest.raises(ArtifactError, match=r"a bare list of 2 shares, which names no layer.*from_list"):
+        PruningStrategy.from_json(tmp_path / "list.json")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tests.robust_digits import EPS, robust_network
 
+from paredown import evaluate
 from paredown.attacks import Apgd, Fgsm, Pgd
 from paredown.data import ImageDataset
 from paredown.data.digits import Digits
@@ -18,6 +19,7 @@ from paredown.evaluation import Accuracy, AttackedAccuracy, RobustAccuracy
 from paredown.evaluation.accuracy import balanced
 from paredown.evaluation.attacked import USUAL, labels
 from paredown.method import build
+from paredown.models import checkpoint_of, network
 from paredown.runtime import Runtime
 
 QUIET = Runtime(progress=False)
@@ -46,6 +48,23 @@ def test_accuracy_gives_it_where_classes_differ() -> None:
     by_class = Accuracy().measure(robust_network(), held, runtime=QUIET, seed=0)
     mean = np.mean([row["value"] for row in by_class if row.get("group")])
     assert found["balanced-accuracy"] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_attacks_use_the_threads_that_they_may(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+    perturb = Fgsm.perturb
+
+    def watched(self: Fgsm, *given: Any) -> torch.Tensor:
+        seen.add(torch.get_num_threads())
+        return perturb(self, *given)
+
+    monkeypatch.setattr(Fgsm, "perturb", watched)
+    before, data, model = torch.get_num_threads(), Digits(split="test").load(), build("model", "convnet")
+    checkpoint = checkpoint_of(network(model, data.shape, 10, mean=(0.3,), std=(0.37,), seed=0), model, 0)
+    probe = AttackedAccuracy(attacks=(Fgsm(),), eps=EPS["linf"], examples=20)
+    evaluate(checkpoint, data, [probe], runtime=Runtime(progress=False, threads=threads))
+    assert seen == {threads} and torch.get_num_threads() == before
 
 
 def test_each_attack_alone() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.unit.sparsity.networks import NARROW, narrow
 
-from paredown import Runtime, evaluate
+from paredown import Runtime, evaluate, export
 from paredown.artifacts import Checkpoint, MaskSet, Row
 from paredown.data import ImageDataset
 from paredown.errors import MethodError
@@ -50,6 +50,15 @@ def test_counts_of_a_dense_network(tmp_path: Path) -> None:
     assert found["two-in-four"] == 0 and found["bytes"] == found["bytes-sparse"]
     folder = checkpoint.save(tmp_path / "saved")
     assert found["bytes"] == (folder / "weights.safetensors").stat().st_size
+
+
+def test_files_are_weighed() -> None:
+    pytest.importorskip("onnxscript", reason="needs the extra 'export'")
+    checkpoint = checkpoint_of(narrow("resnet18"), NARROW["resnet18"], 1)
+    found = rows(checkpoint, Cost(batches=(), formats=("onnx", "torch")))
+    files = export(checkpoint, runtime=QUIET)
+    assert found["bytes-onnx"].value == files.bytes_of("network.onnx")
+    assert found["bytes-torch"].value == files.bytes_of("network.pt2")
 
 
 def test_channels_that_are_gone() -> None:

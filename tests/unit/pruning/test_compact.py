@@ -18,7 +18,8 @@ from paredown.artifacts.layers import fingerprint
 from paredown.errors import ArtifactError, MethodError
 from paredown.evaluation import RobustAccuracy
 from paredown.method import build
-from paredown.models import SimpleCnn, checkpoint_of, load, network
+from paredown.models import ResNet18, ResNet50, SimpleCnn, Vgg16Bn, WideResNet, checkpoint_of, load, network
+from paredown.models.build import AbstractModel
 from paredown.pruning.compact import Compacted, compacted
 from paredown.sparsity.apply import zeroed
 from paredown.sparsity.groups import group_masks, groups_of, widths
@@ -65,6 +66,19 @@ def test_the_logits_of_the_masked_network(name: str, seed: int, keep: float) -> 
     left = {layer.name: (layer.inputs, layer.outputs) for layer in layers_of(load(small))}
     assert left == {layer.name: (inputs[layer.name], outputs[layer.name]) for layer in layers}
     assert small.step == 3 and small.parameters < before.parameters
+
+
+@pytest.mark.parametrize(
+    "model",
+    [Vgg16Bn(width=16), ResNet18(width=8), WideResNet(28, 1, "relu"), ResNet50(width=4)],
+    ids=lambda model: model.name,
+)
+def test_the_logits_of_the_masked_network_at_its_whole_depth(model: AbstractModel) -> None:
+    before = checkpoint_of(narrow(model, seed=1), model, 3)
+    for seed in (0, 1):
+        masks, _ = drawn(before, seed)
+        small = compacted(before, masks)
+        assert apart(before, masks, small) <= 1e-5 and small.parameters < 0.6 * before.parameters
 
 
 @pytest.mark.parametrize("name", list(NARROW))

@@ -74,6 +74,12 @@ def test_the_verb_leaves_files(tmp_path: Path) -> None:
         export(checkpoint, ["torch"]).path(PROGRAM)
 
 
+def test_both_formats_unless_one_is_named() -> None:
+    pytest.importorskip("onnxscript")
+    both = export(checkpoint_of(narrow("resnet18"), NARROW["resnet18"], 3), runtime=Runtime(progress=False))
+    assert set(both.files) == {ONNX, PROGRAM}
+
+
 class Depends(nn.Module):
     """Decides by what it computes."""
 

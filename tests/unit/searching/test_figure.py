@@ -10,8 +10,9 @@ from tests.unit.sparsity.networks import described
 
 from paredown.artifacts import PruningStrategy
 from paredown.artifacts.layers import fingerprint
+from paredown.artifacts.strategy import Budget
 from paredown.errors import MethodError
-from paredown.searching import layer_shares, shares_figure, write_layer_shares
+from paredown.searching import in_series, layer_shares, shares_figure, write_figure, write_layer_shares
 
 
 def strategies(*shares: float) -> list[PruningStrategy]:
@@ -42,6 +43,31 @@ def test_the_figure(tmp_path: Path) -> None:
     for name in ("shares.svg", "shares.png"):
         figure.savefig(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_repeats_are_one_series(tmp_path: Path) -> None:
+    budget = Budget("macs", 0.5, 0.49)
+
+    def of(measure: str, share: float) -> PruningStrategy:
+        shares = {layer.name: share for layer in TOY}
+        return PruningStrategy(
+            shares, granularity="weight", fingerprint=fingerprint(TOY), measure=measure, budget=budget
+        )
+
+    found = [of("tpe", 0.2), of("random", 0.3), of("tpe", 0.4), *strategies(0.5)]
+    series = in_series(found)
+    assert {label: len(members) for label, members in series.items()} == {
+        "tpe, weights, 0.5 of the macs": 2,
+        "random, weights, 0.5 of the macs": 1,
+        "uniform, weights": 1,
+    }
+    for ending in ("svg", "png", "pdf"):
+        for name in ("one", "other"):
+            write_figure(TOY, found, tmp_path / "new" / f"{name}.{ending}")
+        one, other = ((tmp_path / "new" / f"{name}.{ending}").read_bytes() for name in ("one", "other"))
+        assert one == other
+    with pytest.raises(MethodError, match=r"shares.xls: a figure's name ends in one of .svg, .png, .pdf"):
+        write_figure(TOY, found, "shares.xls")
 
 
 def test_nothing_to_show() -> None:

@@ -176,6 +176,14 @@ def test_on_the_command_line(trained: Trained, tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr().out.splitlines()
     assert re.match(r"keeps .* of the input channels of .* for a budget of 0\.4", shown[0])
     assert (Path(shown[-1]) / FILE).exists()
+    drawn = ["shares", shown[-1], "--checkpoint", str(tmp_path / "net"), "--to", str(tmp_path / "shares.svg")]
+    assert main(drawn) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'shares.svg'}\n"
+    assert (
+        "random, channels, 0.4 of the parameters" not in (tmp_path / "shares.svg").read_text()
+    )  # one series: no legend
+    assert main([*drawn[:-1], "shares.txt"]) == 2
+    assert "a figure's name ends in one of" in capsys.readouterr().err
     assert main([*words, "--keep", "0.0001"]) == 2
     assert "--keep is given 2 times" in capsys.readouterr().err
     words[words.index("--keep") + 1] = "0.0001"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,8 @@ from tests.unit.searching.networks import TOY, toy
 from tests.unit.sparsity.networks import described
 
 from paredown.artifacts import PruningStrategy
-from paredown.searching import Problem, Walk, rollout
+from paredown.errors import MethodError
+from paredown.searching import LayerWalk, Problem, Walk, rollout
 from paredown.searching.wall import Published, quantised
 from paredown.sparsity.budget import spending
 from paredown.sparsity.cost import cost_of, dense
@@ -106,13 +109,14 @@ def test_the_published_wall_is_passed_by_rounding_alone(
     ],
 )
 @settings(max_examples=5)
-@given(seed=st.integers(0, 10**6), greedy=st.booleans())
-def test_the_exact_wall_is_never_passed(
-    name: str, granularity: str, kind: str, keep: float, grouped: bool, seed: int, greedy: bool
+@given(seed=st.integers(0, 10**6), greedy=st.booleans(), fit=st.sampled_from(["wall", "scale"]))
+def test_the_budget_is_never_passed(
+    name: str, granularity: str, kind: str, keep: float, grouped: bool, seed: int, greedy: bool, fit: Any
 ) -> None:
     layers, groups = described(name)
     lower = 0.01 if granularity == "weight" else 0.1
-    problem = Problem(layers, granularity, keep, 32, of=kind, lower=lower, groups=groups if grouped else None)  # type: ignore[arg-type]
+    given_groups = groups if grouped else None
+    problem = Problem(layers, granularity, keep, 32, of=kind, lower=lower, groups=given_groups, fit=fit)  # type: ignore[arg-type]
     actions = np.random.default_rng(seed).random(len(problem.steps))
     walk = rollout(problem, np.ones(len(actions)) if greedy else actions)
     spend = spending(layers, problem.granularity, problem.of, problem.groups, None)
@@ -120,14 +124,41 @@ def test_the_exact_wall_is_never_passed(
     assert not isinstance(ledger, Published)
     assert spend(ledger.counts) <= keep * spend(ledger.sizes) * (1 + 1e-8)
     assert walk.strategy().budget.got == pytest.approx(spend(ledger.counts) / spend(ledger.sizes))  # type: ignore[union-attr]
-    assert all(low <= count for low, count in zip(ledger.floor, ledger.counts, strict=True))
-    if greedy:  # whoever wants all gets all that the budget allows: one unit more of any item would pass it
+    assert all(low <= count <= high for low, count, high in zip(ledger.floor, ledger.counts, ledger.most, strict=True))
+    first_of = [step.items[0] for step in problem.steps]
+    assert walk.shares == [ledger.counts[item] / ledger.sizes[item] for item in first_of]
+    # Whoever wants all, or has wishes scaled, gets all that the budget allows: one unit more of any item would pass it.
+    if greedy or fit == "scale":
         for step in problem.steps:
             counts = list(ledger.counts)
             for item in step.items:
                 counts[item] += 1
             full = ledger.counts[step.items[0]] == ledger.sizes[step.items[0]]
             assert full or spend(counts) > ledger.budget
+
+
+def test_wishes_are_scaled_together() -> None:
+    layers, _ = described("vgg16_bn")
+    problem = Problem(layers, "weight", 0.2, 32, lower=0.01, fit="scale")
+    actions = np.random.default_rng(3).uniform(0.1, 0.3, len(problem.steps))
+    walk = Walk(problem)
+    wishes = [walk.take(action) for action in actions]
+    np.testing.assert_allclose(wishes, 0.01 + 0.99 * actions, atol=1e-3)  # whole units, and no step is cut
+    scale = np.median(walk.shares / (0.01 + 0.99 * actions))
+    np.testing.assert_allclose(walk.shares, scale * (0.01 + 0.99 * actions), atol=1e-3)
+    # Twice the wishes are the same strategy, and so is the strategy itself.
+    again = rollout(problem, (2 * (0.01 + 0.99 * actions) - 0.01) / 0.99)
+    np.testing.assert_allclose(again.shares, walk.shares, atol=1e-3)
+    same = rollout(problem, problem.actions_of(walk.strategy()))
+    np.testing.assert_allclose(same.shares, walk.shares, atol=1e-3)
+    # All as large as they may be is less than the budget.
+    assert rollout(Problem(TOY, "weight", 0.9, 8, upper=0.5, fit="scale"), [0.0, 1, 1, 1]).ratio <= 0.5
+
+
+def test_the_published_accounting_has_a_wall() -> None:
+    assert LayerWalk(accounting="published").fit == "wall" and LayerWalk().fit == "scale"
+    with pytest.raises(MethodError, match="meets a budget by a wall, and fit=scale is asked for"):
+        toy("weight", fit="scale")
 
 
 def test_whole_units_are_those_of_the_strategy() -> None:

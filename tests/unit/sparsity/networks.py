@@ -10,6 +10,7 @@ from torch import nn
 
 from paredown.artifacts import Layer
 from paredown.models import Network, ResNet18, ResNet50, Vgg16Bn, WideResNet, network
+from paredown.models.build import AbstractModel
 from paredown.sparsity.groups import Group, groups_of
 from paredown.sparsity.layers import layers_of
 
@@ -42,9 +43,10 @@ def described(name: str) -> tuple[tuple[Layer, ...], tuple[Group, ...]]:
     return layers_of(made, WHOLE[name][1]), groups_of(made, WHOLE[name][1])
 
 
-def narrow(name: str, seed: int = 0) -> Network:
+def narrow(name: str | AbstractModel, seed: int = 0) -> Network:
     """Gives a narrow network of an architecture; its normalisations hold statistics that are not those of a new one."""
-    made = network(NARROW[name], (3, 16, 16), 5, mean=(0.5,) * 3, std=(0.25,) * 3, seed=seed)
+    model = NARROW[name] if isinstance(name, str) else name
+    made = network(model, (3, 16, 16), 5, mean=(0.5,) * 3, std=(0.25,) * 3, seed=seed)
     draw = torch.Generator().manual_seed(seed)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
