@@ -253,7 +253,7 @@ class PruningStrategy(Artifact):
             cost = f", {got}a budget of {self.budget.wanted:g}"
         return (
             f"keeps {min(shares):.3g} to {max(shares):.3g} of the {_units(self.granularity)}s of {len(shares)} layers"
-            f"{how}{cost}"
+            f"{how}{cost}{''.join(f'; {note}' for note in self.notes)}"
         )
 
 

@@ -200,7 +200,7 @@ class ScoreLearning(AbstractConstraint):
             products[name] = straight_through(weight.grad, self.weights[name])
             weight.grad = None
         for name, summed in self.units.sums(products, self.side).items():
-            self.scores[name].grad = summed * self.scores[name].detach().sign()
+            self.scores[name].grad = summed.mul_(self.scores[name].detach().sign())
 
     def moved(self, step: int) -> None:
         self._mask()

@@ -125,7 +125,10 @@ def shares_figure(
             )
         axes.set_ylim(0, 1.05)
         axes.set_ylabel("share kept")
-        axes.set_xticks(across, names, rotation=90, fontsize=7)
+        # What all names begin with says nothing: `body.` of most networks.
+        top = {name.partition(".")[0] for name in names}
+        shared = f"{top.pop()}." if len(top) == 1 else ""
+        axes.set_xticks(across, [name.removeprefix(shared) for name in names], rotation=90, fontsize=7)
         axes.grid(axis="y", color="#e3e6e9", lw=0.6)
         axes.set_axisbelow(True)
         if len(found) > 1:

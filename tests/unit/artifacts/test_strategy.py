@@ -70,7 +70,7 @@ def test_saved_and_opened(tmp_path: Path) -> None:
     copied.write_bytes((tmp_path / "s" / "strategy.json").read_bytes())
     assert PruningStrategy.from_json(copied) == made
     assert made.describe() == (
-        "keeps 0.333 to 1 of the input channels of 2 layers, tpe, 0.499 of the macs for a budget of 0.5"
+        "keeps 0.333 to 1 of the input channels of 2 layers, tpe, 0.499 of the macs for a budget of 0.5; one"
     )
     told = json.loads(copied.read_text())
     assert told["layers"] == [{"keep": 1 / 3, "layer": "b"}, {"keep": 1.0, "layer": "a"}]

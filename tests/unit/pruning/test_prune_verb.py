@@ -15,10 +15,11 @@ from tests.unit.training.test_resume import Interruptions, files
 
 import paredown.artifacts.masks
 from paredown import Runtime, Store, evaluate, open_data, prune, select
-from paredown.artifacts import Checkpoint, MaskSet, Pruned, PruningStrategy, open_artifact
+from paredown.artifacts import Checkpoint, DistilledSet, MaskSet, Pruned, PruningStrategy, open_artifact
 from paredown.artifacts.stored import part_of
 from paredown.attacks import Fgsm, Pgd
 from paredown.cli import main
+from paredown.data import ImageDataset
 from paredown.errors import ArtifactError, MethodError, ParedownError
 from paredown.log import read_metrics
 from paredown.models import ConvNet, Vgg16Bn, checkpoint_of, load, load_published
@@ -26,8 +27,9 @@ from paredown.pruning.admm import Admm
 from paredown.pruning.base import AbstractPruner
 from paredown.pruning.hydra import Hydra
 from paredown.pruning.magnitude import Magnitude
+from paredown.sparsity.apply import zeros_hold
 from paredown.sparsity.layers import layers_of
-from paredown.training import CrossEntropy, Fast, Madry, Mart, Sgd, Trades
+from paredown.training import CrossEntropy, Fast, Free, Madry, Mart, Sgd, Trades
 from paredown.verbs import VERBS
 
 PRUNERS: list[AbstractPruner] = [
@@ -67,6 +69,7 @@ def test_from_a_checkpoint_to_a_pruned_one(tmp_path: Path, pruner: AbstractPrune
         Trades(attack=Pgd(eps=0.1, step=0.05, steps=2)),
         Mart(attack=Pgd(eps=0.1, step=0.05, steps=2)),
         Fast(attack=Fgsm(eps=0.1, step=1.25), noise=0),
+        Free(attack=Fgsm(eps=0.1, step=1.0), replays=2),
     ],
     ids=lambda one: one.name,
 )
@@ -85,6 +88,25 @@ def test_on_a_selection_only(tmp_path: Path) -> None:
     found = prune(network(), strategy("weight"), images(), PRUNERS[0], selection=half, runtime=QUIET, folder=tmp_path)
     assert found != prune(network(), strategy("weight"), images(), PRUNERS[0], runtime=QUIET)
     assert {read_metrics(path)[0]["examples"] for path in tmp_path.rglob("metrics.jsonl")} == {30}
+
+
+def test_on_learnt_images_and_on_generated_ones(tmp_path: Path) -> None:
+    data = open_data("synthetic", n=60)
+    assert isinstance(data, ImageDataset)
+    made = checkpoint_of(ConvNet(width=4).start(data, 0), ConvNet(width=4), 0)
+    asked = PruningStrategy.uniform(layers_of(load(made)), 0.5, granularity="channel")
+    mean, std = (np.asarray(part, np.float32) for part in (data.mean, data.std))
+    learnt = DistilledSet(
+        ((data.images[:12] / np.float32(255) - mean) / std).transpose(0, 3, 1, 2),
+        np.eye(len(data.classes), dtype=np.float32)[data.labels[:12]] - np.float32(1 / len(data.classes)),
+        classes=data.classes, mean=data.mean, std=data.std, ids=data.ids.take(np.arange(12)), step=0,
+    )  # fmt: skip
+    learnt.save(tmp_path / "learnt")
+    mixtures = {"name": "generated-mixtures", "base": {"name": "synthetic", "n": 60}, "count": 30}
+    for given, objective in ((str(tmp_path / "learnt"), "squared-error"), (mixtures, "cross-entropy")):
+        how = {"steps": 2, "batch_size": 10, "objective": objective}
+        found = prune(made, asked, given, {"name": "hydra", "score": how, "fine_tune": how}, runtime=QUIET)
+        assert 0 < found.masks.sparsity() < 1 and zeros_hold(load(found.checkpoint), found.masks)
 
 
 SHORT: list[AbstractPruner] = [

@@ -157,14 +157,15 @@ def test_killed_in_the_store_it_goes_on_to_the_same_bytes(
         with pytest.raises(Killed):
             store.make(VERBS["search"], runtime=QUIET, **asked)
     assert store.make(VERBS["search"], runtime=QUIET, **asked) == expected
-    assert len(calls) == 5
+    different = {row.shares for row in read_episodes(tmp_path / "whole" / str(expected.address))}
+    assert len(calls) == len(different) >= 4
     one, other = (tmp_path / name / str(expected.address) for name in ("whole", "cut"))
     for path in sorted(one.iterdir()):
         if path.name != "made.json":
             assert path.read_bytes() == (other / path.name).read_bytes(), path.name
     # Asked again it is there already; under another seed it is another.
     assert store.make(VERBS["search"], runtime=QUIET, **asked).address == expected.address
-    assert len(calls) == 5
+    assert len(calls) == len(different)
 
 
 def test_on_the_command_line(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

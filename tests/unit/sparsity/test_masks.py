@@ -207,6 +207,15 @@ def test_kinds_of_numbers(kind: torch.dtype) -> None:
     assert top(scores, 2).tolist() == [False, True, False, True, False]
 
 
+@given(st.integers(0, 100), st.integers(0, 24))
+def test_however_scores_lie_in_memory(seed: int, count: int) -> None:
+    held = torch.from_numpy(np.random.default_rng(seed).integers(-3, 4, (4, 3, 2, 2)).astype(np.float32))
+    views = [held[::2], held[:2].transpose(0, 2), held[:2].expand(2, 2, 3, 2, 2)[0]]
+    views += [held[:2].contiguous(memory_format=torch.channels_last), held[2:]]
+    for view in views:
+        assert torch.equal(top(view, count), top(view.clone(memory_format=torch.contiguous_format), count))
+
+
 def test_scores_that_are_no_numbers() -> None:
     with pytest.raises(MethodError, match=r"A score is NaN"):
         top(torch.tensor([1.0, float("nan")]), 1)
