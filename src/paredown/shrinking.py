@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def search(
     checkpoint: Checkpoint | str,
     data: AbstractDataset | str | Mapping[str, Any],
-    searcher: AbstractSearcher | str | Mapping[str, Any] = "ddpg",
+    searcher: AbstractSearcher | str | Mapping[str, Any] = "cma-es",
     *,
     keep: float,
     of: str = "parameters",

@@ -197,7 +197,7 @@ def _judgement(findings: Findings, kept: Kept) -> str:
 
 
 def _chance(findings: Findings, fraction: float) -> tuple[tuple[Outcome, ...], str]:
-    """The random examples that a choice stands beside, and their share in words; by class where no others were drawn."""
+    """The random examples that a choice stands beside, and their share in words; by class where there are no others."""
     share, drawn = percent(fraction, -1), findings.of(RANDOM, fraction)
     return (drawn, share) if drawn else (findings.of(BALANCED, fraction), f"{share} drawn class by class")
 

@@ -36,12 +36,12 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def straight_through(gradient: Tensor, weight: Tensor) -> Tensor:
-    """Gives ∂L/∂m as if the mask were no step: ∂L/∂(W ⊙ m) ⊙ W.
+    """Gives ∂L/∂m as if the mask were no step: ∂L/∂(W ⊙ m) ⊙ W, in the place of the gradient.
 
     Added up over the weights of a unit and times sign(S) it is ∂L/∂S, since the mask looks at |S| (Sehwag et al. 2020,
     section 3; Ramanujan et al. 2020, What's hidden in a randomly weighted neural network, section 3).
     """
-    return gradient * weight
+    return gradient.mul_(weight)
 
 
 def scaled(importance: Tensor, bound: float) -> Tensor:

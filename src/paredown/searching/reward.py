@@ -69,6 +69,7 @@ class PrunedAccuracy(Method):
     """
 
     kind: ClassVar[str] = "reward"
+    version: ClassVar[int] = 2
 
     share: float = 0.1
     mode: Mode = "sum"
