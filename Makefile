@@ -34,7 +34,7 @@ check: $(VENV)/ready-check
 	$(MAKE) test
 
 bench: $(VENV)/ready
-	for benchmark in benchmarks/{grand,recording,training,d2,selection,neighbors,loading,adversarial,extrapolation}.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+	for benchmark in benchmarks/{grand,recording,training,d2,selection,neighbors,loading,adversarial,extrapolation,distillation,searching,pruning,compaction}.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
 
 docs: $(VENV)/ready-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
