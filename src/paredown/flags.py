@@ -286,7 +286,8 @@ def _underscored(word: str) -> str:
 
 def _metavar(parameter: inspect.Parameter) -> str:
     words = set(re.findall(r"\w+", str(parameter.annotation)))
-    return "X" if words & {"int", "float"} else "FOLDER"
+    # What may be text and nothing else is a word, such as a kind of budget; an artifact is named by its folder.
+    return "X" if words & {"int", "float"} or words <= {"str", "None", "Sequence"} else "FOLDER"
 
 
 def _percent(text: str) -> str:

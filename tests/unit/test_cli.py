@@ -222,6 +222,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     for name in (*VERBS, "down", "run", "check", "list", "show", "table", "shares", "copy", "clean"):
         assert re.search(rf"^  {name} +\S+", overview, re.M), name
         assert said(capsys, name, "--help").startswith(f"usage: pare {name}")
+    assert "--of X" in said(capsys, "search", "--help") and "--selection FOLDER" in said(capsys, "search", "--help")
     assert re.fullmatch(r"paredown \d+\.\d+.*\n", said(capsys, "--version"))
 
 
