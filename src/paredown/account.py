@@ -30,7 +30,7 @@ from paredown.page import (
     verdict,
     write_page,
 )
-from paredown.page.findings import BALANCED, CHOSEN, FULL, RANDOM
+from paredown.page.findings import BALANCED, CHOSEN, DISTILLED, FULL, RANDOM
 from paredown.runner import Made, Run
 from paredown.store import Store
 
@@ -134,7 +134,7 @@ class Account:
             data=data.name.partition(":")[0],
             labels=data.labels,
             classes=data.classes,
-            outcomes=self.outcomes(),
+            outcomes=self.outcomes() + self.distilled(),
             kept=tuple(Kept(trial.fraction, self._positions(trial), trial.arm) for trial in self.choices),
             scorer="" if table is None else captions.title("scorer", table.notes["scorer"]),
             selectors=tuple(self._selector(arm) for arm in self.arms),
@@ -148,7 +148,6 @@ class Account:
             test_size=tested.n,
             threat=robust.threat if robust is not None else "",
             attacked=robust.n if robust is not None else None,
-            distilled=self.distilled(),
             scores=None if table is None else table.of(data.ids),
             important="none" if table is None else table.important,
             never_learned=hindsight.never_learned(watched, data.ids),
@@ -175,7 +174,7 @@ class Account:
             if made is not None and trial.subject in self.accuracies:
                 learnt: DistilledSet = made.artifact
                 if learnt.ids.pool == self.data.ids.pool:
-                    found.append(self._outcome(trial, "distilled", len(learnt) / len(self.data)))
+                    found.append(self._outcome(trial, DISTILLED, len(learnt) / len(self.data)))
         # Of sets of several sizes the first.
         return tuple(one for one in found if one.fraction == found[0].fraction)
 

@@ -16,6 +16,7 @@ def settings(identity: Mapping[str, Any]) -> str:
         if name in ("name", "version") or part in (None, False, 0, [], ""):
             continue
         value = settings(part) if isinstance(part, Mapping) else _radius(part) if name == "eps" else part
+        value = f"{value:g}" if isinstance(value, float) else value
         fields.append(name if part is True else f"{name} {value}")
     return identity["name"] + (f" ({', '.join(fields)})" if fields else "")
 

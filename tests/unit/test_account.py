@@ -229,9 +229,10 @@ def test_what_was_trained_on_learnt_images_is_neither_everything_nor_a_choice(tm
     )
     account = Account(run, store)
     assert [trial.arm for trial in account.trials] == ["", "full", "chosen"]
-    assert {outcome.arm for outcome in account.findings("pare run learnt.yaml").outcomes} == {"full", "chosen"}
+    findings = account.findings("pare run learnt.yaml")
+    assert {outcome.arm for outcome in findings.outcomes} == {"distilled", "full", "chosen"}
     found, files = give_account(run, store, command=["pare"])
-    assert found and files[0].exists()
+    assert "4 learnt images train to" in found and files[0].exists()
     # A mean over networks that a probe trained keeps their number and their spread.
     (row,) = means(run)["taught"].of("incremental-accuracy")
     assert (row.subject, row.n) == ("learnt", 2) and row.spread is not None

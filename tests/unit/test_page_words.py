@@ -224,13 +224,13 @@ def test_learnt_images_stand_beside_as_many_real_ones_and_all_of_them() -> None:
     given = compared(SAME, BETTER)
     assert distilled(given) == ""
     learnt = tuple(Outcome("distilled", 0.3, seed, value) for seed, value in enumerate((0.93, 0.94, 0.935)))
-    assert plain(distilled(replace(given, distilled=learnt))) == (
+    assert plain(distilled(replace(given, outcomes=given.outcomes + learnt))) == (
         "18 learnt images train to 93.5 % ± 0.5 (n = 3 seeds): 3.4 points more than as many chosen by a, 1.4 points "
         "more than as many chosen by b, 3.5 points more than as many random ones and 1.6 points less "
         "than all of the data."
     )
     few = tuple(replace(one, fraction=0.1) for one in learnt[:1])
-    assert plain(distilled(replace(given, distilled=few))) == (
+    assert plain(distilled(replace(given, outcomes=given.outcomes + few))) == (
         "6 learnt images train to 93.0 % (n = 1 seed): 2.0 points less than all of the data."
     )
 

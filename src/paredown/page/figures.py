@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
-from paredown.page.findings import BALANCED, FULL, RANDOM, DataMap, Findings
+from paredown.page.findings import BALANCED, DISTILLED, FULL, RANDOM, DataMap, Findings
 from paredown.page.wording import mean
 
 # Stand-in → CSS variable. Nearly black, so that a figure that lost its style sheet can still be read.
@@ -49,7 +49,7 @@ _MARKS = {FULL: ("s", GREY, "-"), RANDOM: ("^", ORANGE, "--"), BALANCED: ("D", G
 SELECTORS = ("chosen", "second", "third", "fourth", "fifth", "sixth")
 _SELECTOR_MARKS = ("o", "P", "X", "v", "p", "*")
 _OTHER = ("<", SOFT, "-.")
-_NAMES = {FULL: "all of the data", BALANCED: "random, class by class"}
+_NAMES = {FULL: "all of the data", DISTILLED: "learnt images", BALANCED: "random, class by class"}
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ FULL: Arm = "full"
 CHOSEN: Arm = "chosen"
 RANDOM: Arm = "random"
 BALANCED: Arm = "balanced"
+DISTILLED: Arm = "distilled"
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Outcome:
     """What one training reached.
 
     Args:
-        arm: which examples it saw: "full", "random", "balanced" (random within each class), or the arm of a `Selector`.
-        fraction: the share of the examples that it saw; 1 for "full".
+        arm: which examples it saw: "full", "random", "balanced" (random within each class), "distilled" (learnt ones),
+            or the arm of a `Selector`.
+        fraction: the share of the examples that it saw, or would be if they were not learnt; 1 for "full".
         seed: of the training; outcomes with one seed are compared with each other.
         accuracy: share of the test examples that it classifies rightly, in [0, 1].
         robust: share of them that stay classified rightly under attack, or nothing.
@@ -191,7 +193,6 @@ class Findings:
         test_size: how many examples it has.
         threat: what the attack may do ("linf 8/255"), where robust accuracy was measured.
         attacked: how many test examples were attacked.
-        distilled: results of trainings on learnt images in the place of the data; their fraction says how many.
         scores: the score of every example, (N,).
         important: which end of the scores the scorer holds important.
         never_learned: which examples no epoch classified rightly, (N,) booleans.
@@ -228,7 +229,6 @@ class Findings:
     test_size: int | None = None
     threat: str = ""
     attacked: int | None = None
-    distilled: tuple[Outcome, ...] = ()
     scores: np.ndarray | None = None
     important: Literal["high", "low", "none"] = "high"
     never_learned: np.ndarray | None = None
@@ -306,8 +306,8 @@ class Findings:
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """Every arm that has an outcome: full, the selectors', random, balanced, then the others by name."""
-        order = [FULL, *(selector.arm for selector in self.selectors), RANDOM, BALANCED]
+        """Every arm that has an outcome: full, distilled, the selectors', random, balanced, then the others by name."""
+        order = [FULL, DISTILLED, *(selector.arm for selector in self.selectors), RANDOM, BALANCED]
         found = {outcome.arm for outcome in self.outcomes}
         return (*(arm for arm in order if arm in found), *sorted(found.difference(order)))
 
@@ -321,7 +321,7 @@ class Findings:
         if not all(outcome.robust is not None for outcome in self.outcomes):
             return None
         moved = [replace(o, accuracy=o.robust, by_class=None) for o in self.outcomes if o.robust is not None]
-        return replace(self, outcomes=tuple(moved), test_size=self.attacked, distilled=())
+        return replace(self, outcomes=tuple(moved), test_size=self.attacked)
 
     def is_kept(self, kept: Kept) -> np.ndarray:
         """Which examples are kept, (N,) booleans."""

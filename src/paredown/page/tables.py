@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from paredown.evaluation.comparison import Paired
-from paredown.page.findings import BALANCED, FULL, RANDOM, Arm, Findings, Kept, Outcome
+from paredown.page.findings import BALANCED, DISTILLED, FULL, RANDOM, Arm, Findings, Kept, Outcome
 from paredown.page.wording import (
     arm_words,
     difference,
@@ -134,6 +134,7 @@ def accuracy_rows(findings: Findings) -> list[AccuracyRow]:
         assert value is not None
         sizes = {kept.arm: len(kept.positions) for kept in findings.at(fraction)}
         # A selector that decides by itself how many to keep has a size of its own; chance is given that of the first.
+        sizes[DISTILLED] = round(fraction * total)
         examples = total if arm == FULL else sizes.get(arm, next(iter(sizes.values()), round(fraction * total)))
         rows.append(
             AccuracyRow(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paredown.evaluation.comparison import Paired, Summary, paired, summary
-from paredown.page.findings import BALANCED, FULL, RANDOM, Arm, Findings, Kept, Outcome
+from paredown.page.findings import BALANCED, DISTILLED, FULL, RANDOM, Arm, Findings, Kept, Outcome
 
 NBSP = "\u00a0"
 # Within half a point of all the data, with 95 % confidence, is what the page calls a match.
@@ -32,7 +32,7 @@ def difference(first: Sequence[Outcome], second: Sequence[Outcome]) -> Paired | 
 
 def percent(share: float, digits: int = 1) -> str:
     """`0.912` → `91.2 %`; digits that say nothing are left away from whole fractions by `digits=-1`."""
-    number = f"{100 * share:.4g}" if digits < 0 else f"{100 * share:.{digits}f}"
+    number = f"{100 * share:.{4 if share >= 0.01 else 3}g}" if digits < 0 else f"{100 * share:.{digits}f}"
     return f"{number}{NBSP}%"
 
 
@@ -55,6 +55,7 @@ def arm_words(findings: Findings, arm: Arm, fraction: float) -> str:
     """What a training saw, in words: `random 30 %`."""
     share = percent(fraction, -1)
     known = {FULL: "all of the data", RANDOM: f"random {share}", BALANCED: f"random {share}, class by class"}
+    known[DISTILLED] = f"{round(fraction * len(findings)):,} learnt {findings.noun}"
     known |= {selector.arm: f"{share} chosen by {selector.name}" for selector in findings.selectors}
     return known.get(arm, f"{arm} {share}")
 
@@ -131,18 +132,19 @@ def under_attack(findings: Findings) -> str:
 
 def distilled(findings: Findings) -> str:
     """Gives what learnt images teach beside as many real ones, where networks were trained on such; else nothing."""
-    if not findings.distilled:
+    fraction = next((outcome.fraction for outcome in findings.outcomes if outcome.arm == DISTILLED), None)
+    if fraction is None:
         return ""
-    fraction, reached = findings.distilled[0].fraction, mean(findings.distilled)
+    learnt = findings.of(DISTILLED, fraction)
     beside = {one.arm: f"as many chosen by {findings.name(one.arm)}" for one in findings.at(fraction)}
     beside |= {RANDOM: "as many random ones", BALANCED: "as many drawn at random from each class"}
     said = []
     for arm, words in (beside | {FULL: "all of the data"}).items():
-        d = difference(findings.distilled, findings.of(arm, fraction))
+        d = difference(learnt, findings.of(arm, fraction))
         if d is not None:
             said.append(f"{points(d.difference)}{NBSP}points {'more' if d.difference > 0 else 'less'} than {words}")
-    n = len(findings.distilled)
-    text = f"{round(fraction * len(findings)):,} learnt {findings.noun} train to {plus_minus(reached)}"
+    n = len(learnt)
+    text = f"{arm_words(findings, DISTILLED, fraction)} train to {plus_minus(mean(learnt))}"
     return f"{text} (n{NBSP}={NBSP}{n} {'seed' if n == 1 else 'seeds'}){': ' if said else ''}{joined(said)}."
 
 
