@@ -76,7 +76,8 @@ def test_it_is_called_at_every_step_and_tells_its_figures(tmp_path: Path, images
     free, same = weights(tmp_path / "free"), weights(tmp_path / "held")
     assert all(np.array_equal(free[name], same[name]) for name in free)
     fit(images, MODEL, TRAINING, constraint=Drawn(0.5), runtime=CPU, folder=tmp_path / "drawn")
-    assert not np.array_equal(weights(tmp_path / "drawn")["body.linear.weight"], free["body.linear.weight"])
+    drawn = weights(tmp_path / "drawn")
+    assert not any(np.array_equal(drawn[name], free[name]) for name in free if name.endswith(".weight"))
 
 
 def test_what_it_adds_is_clipped_with_the_rest(tmp_path: Path, images: ImageDataset) -> None:
@@ -121,4 +122,4 @@ def test_a_training_goes_on_from_a_network(tmp_path: Path, images: ImageDataset)
     fit(images, MODEL, still, checkpoint=begun, runtime=CPU, folder=tmp_path)
     after = weights(tmp_path)
     for name, array in begun.weights.items():
-        assert "running" in name or "tracked" in name or np.array_equal(after[name], array)
+        assert "running" in name or "tracked" in name or np.allclose(after[name], array, atol=1e-20)
