@@ -156,7 +156,7 @@ def test_a_smoke_version_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for library in LIBRARIES.get(name, ()):
-        pytest.importorskip(library, reason="needs the extra 'text'")
+        pytest.importorskip(library, reason="needs an extra")
     monkeypatch.chdir(tmp_path)
     assert main(["run", f"recipes/{name}.yaml", "--threads", "1"]) == 0
     folder = tmp_path / capsys.readouterr().out.splitlines()[-1]
