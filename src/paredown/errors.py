@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+import importlib.util
+from collections.abc import Iterable, Mapping
 from types import ModuleType
 
 
@@ -63,6 +64,18 @@ def require(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise MissingExtra(
-            f"{module.partition('.')[0]} is needed here and is not installed. Run: pip install 'paredown[{extra}]'"
-        ) from error
+        raise MissingExtra(_lacking(module, extra)) from error
+
+
+def missing(libraries: Mapping[str, str]) -> list[str]:
+    """Gives a sentence for each extra of which a library is not installed; nothing is imported.
+
+    Args:
+        libraries: import name → the extra that brings it.
+    """
+    lacking = {extra: module for module, extra in libraries.items() if importlib.util.find_spec(module) is None}
+    return [_lacking(module, extra) for extra, module in lacking.items()]
+
+
+def _lacking(module: str, extra: str) -> str:
+    return f"{module.partition('.')[0]} is needed here and is not installed. Run: pip install 'paredown[{extra}]'"

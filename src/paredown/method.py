@@ -49,6 +49,11 @@ class Method(ABC):
         """The catalog's name, or `module:Class` for a class outside it."""
         return catalog.name_of(type(self))
 
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        """Optional libraries that it imports when it is used: import name → the extra that brings it."""
+        return {}
+
     def plain(self) -> dict[str, Any]:
         """Gives the name and every field, defaults included, as data that JSON can hold."""
         return {"name": self.name} | {name: to_plain(value) for name, value in self._values()}
@@ -67,6 +72,16 @@ class Method(ABC):
             kinds = (hints[field.name], *typing.get_args(hints[field.name]))
             whole = isinstance(value, int) and not isinstance(value, bool)
             yield field.name, float(value) if whole and float in kinds and int not in kinds else value
+
+
+def libraries_of(value: Any) -> dict[str, str]:
+    """Gives the optional libraries of every method in a value, fields of methods included."""
+    if isinstance(value, Method):
+        parts: Any = [getattr(value, field.name) for field in _fields(type(value))]
+        return dict(value.libraries) | libraries_of(parts)
+    if isinstance(value, tuple | list):
+        return {name: extra for part in value for name, extra in libraries_of(part).items()}
+    return {}
 
 
 def to_plain(value: Any) -> Any:

@@ -5,6 +5,7 @@ Each function changes the bound arguments of its verb in place, and raises Metho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from paredown.errors import MethodError
@@ -90,6 +91,13 @@ def by_distiller(bound: dict[str, Any]) -> None:
         bound["classes"] = tuple(sorted(bound["classes"]))
     if bound["per_class"] < 1:
         raise MethodError(f"distill(per_class={bound['per_class']}): nothing would be learnt. Ask for at least one.")
+
+
+def libraries(verb: str, bound: Mapping[str, Any]) -> dict[str, str]:
+    """Gives the optional libraries that a verb needs besides those of its methods: import name → extra."""
+    from paredown.artifacts.exported import ONNX
+
+    return dict(ONNX) if verb == "export" and "onnx" in as_list(bound["formats"]) else {}
 
 
 def _one(verb: str, bound: dict[str, Any], *names: str) -> None:

@@ -77,13 +77,16 @@ class Recipe:
         turned = {name: dials.get(name, value) for name, value in read["dials"].items()}
         return cls(_name(path), text, turned, read["data"], steps, form.lines, tuple(form.faults))
 
-    def check(self) -> None:
+    def check(self, *, installed: bool = False) -> None:
         """Checks names, fields, values, references and order; reads no data and touches no device.
+
+        Args:
+            installed: check too that the optional libraries are there which its methods need.
 
         Raises:
             RecipeError: every fault, one a line.
         """
-        faults = [*self.faults, *rehearse(self.dials, self.data, self.steps, self.lines)]
+        faults = [*self.faults, *rehearse(self.dials, self.data, self.steps, self.lines, installed)]
         if len(faults) == 1:
             raise RecipeError(f"{self.name}: {faults[0]}")
         if faults:

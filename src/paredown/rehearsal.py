@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paredown import catalog, method, reading
+from paredown import catalog, method, needed, reading
 from paredown.artifacts import DistilledSet, Pruned, Trained
 from paredown.artifacts.base import read_header
 from paredown.artifacts.selection import count_of
 from paredown.artifacts.stored import KINDS
-from paredown.errors import MethodError, ParedownError, did_you_mean
-from paredown.method import Method
+from paredown.errors import MethodError, ParedownError, did_you_mean, missing
+from paredown.method import Method, libraries_of
 from paredown.steps import REFERENCE, Step, one_of, part_of_each, resolve, where
 from paredown.verbs import VERBS, Verb
 
@@ -50,9 +50,15 @@ def rehearse(
     data: Mapping[str, Any],
     steps: Sequence[Step],
     lines: Mapping[tuple[str, ...], int],
+    installed: bool = False,
 ) -> list[str]:
-    """Gives every fault of a recipe, each with its line and place, in the order of the text."""
-    rehearsal = _Rehearsal(dials, data, steps, lines)
+    """Gives every fault of a recipe, each with its line and place, in the order of the text.
+
+    Args:
+        dials, data, steps, lines: of the recipe.
+        installed: an optional library that a method needs and that is not installed is a fault.
+    """
+    rehearsal = _Rehearsal(dials, data, steps, lines, installed)
     for name, value in data.items():
         rehearsal.source(("data", name), value)
     for step in steps:
@@ -72,7 +78,9 @@ class _Rehearsal:
         data: Mapping[str, Any],
         steps: Sequence[Step],
         lines: Mapping[tuple[str, ...], int],
+        installed: bool,
     ) -> None:
+        self.installed = installed
         self.known: dict[str, Any] = dict(dials)
         self.results: dict[str, tuple[list[Promise], bool]] = {}
         self.below = {*data, *(step.name for step in steps)}
@@ -142,6 +150,9 @@ class _Rehearsal:
                 bound[name] = LOST
             elif value is verb.parameters[name].default:
                 bound[name] = reading.read(name, value)
+        if self.installed:
+            for sentence in missing(libraries_of(list(bound.values())) | needed.libraries(verb.name, bound)):
+                self.fault(place, sentence)
         # A method that could not be built has told its fault already, and what it needs is not known.
         if verb.needed is not None and not any(kind_of(name) and _promises(value) for name, value in bound.items()):
             try:

@@ -94,7 +94,7 @@ class Runner:
             RecipeError: the check found faults; nothing was run.
             ParedownError: a step failed; the message names it, and what was finished before is kept and linked.
         """
-        recipe.check()
+        recipe.check(installed=True)
         work = _Work(self, recipe, self._folder(recipe))
         for name in recipe.data:
             work.look_up(f"${name}")  # a wrong file is named before hours of work

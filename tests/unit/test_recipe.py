@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +290,34 @@ steps:
     assert "checkpoint takes one, and 2 are given" in faults(tmp_path, start + last.replace("NAME", "full"))
     early = start.replace("steps:\n", f"steps:\n{last.replace('NAME', 'full-0')}")
     assert "is written below" in faults(tmp_path, early)
+
+
+LIBRARIES = """
+data: {train: {name: synthetic, n: 40}}
+steps:
+  dense: {train: {data: $train, model: {name: simple-cnn, channels: [2]}, training: {steps: 1}}}
+  found: {search: {checkpoint: $dense.checkpoint, data: $train, searcher: tpe, keep: 0.5}}
+  files: {export: {checkpoint: $dense.checkpoint}}
+  robust:
+    evaluate:
+      subject: $dense.checkpoint
+      data: $train
+      probes: [{name: robust-accuracy, attacks: [autoattack]}, {name: cost, formats: [onnx]}]
+"""
+
+
+def test_a_library_that_is_missing_is_named_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs.yaml").write_text(LIBRARIES)
+    recipe = Recipe.read(tmp_path / "needs.yaml")
+    recipe.check()  # the recipe is right, wherever it is run
+    lacking = {"optuna", "onnxruntime", "pyautoattack"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in lacking else ModuleSpec(name, None))
+    with pytest.raises(RecipeError) as fault:
+        recipe.check(installed=True)
+    told = str(fault.value).splitlines()[1:]
+    wanted = [("found", "search"), ("files", "export"), ("robust", "autoattack"), ("robust", "export")]
+    assert len(told) == len(wanted)
+    for line, (step, extra) in zip(told, wanted, strict=True):
+        assert step in line and line.endswith(f"is not installed. Run: pip install 'paredown[{extra}]'")

@@ -14,6 +14,8 @@ from paredown.errors import ArtifactError
 Format = Literal["onnx", "torch"]
 FILES: dict[str, str] = {"onnx": "network.onnx", "torch": "network.pt2"}
 """Format → the file that holds it."""
+ONNX = {"onnx": "export", "onnxscript": "export", "onnxruntime": "export"}
+"""What writing and trying an ONNX file needs: import name → the extra that brings it."""
 
 
 class Exported(Artifact):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -44,6 +44,10 @@ class AutoAttack(AbstractAttack):
 
     def __post_init__(self) -> None:
         self.check()
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        return {"pyautoattack": "autoattack"}
 
     def perturb(self, network: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         library = require("pyautoattack", "autoattack")

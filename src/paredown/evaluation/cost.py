@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from paredown.artifacts.exported import FILES, Format
+from paredown.artifacts.exported import FILES, ONNX, Format
 from paredown.artifacts.layers import Layer
 from paredown.data.dataset import LearnableDataset
 from paredown.data.device import limited
@@ -72,6 +72,10 @@ class Cost(AbstractProbe):
                 f"Cost(batches={self.batches}, repeats={self.repeats}): a batch holds at least one image, and a median "
                 "needs three passes."
             )
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        return ONNX if "onnx" in self.formats else {}
 
     def measure(
         self, network: nn.Module, data: LearnableDataset, *, runtime: Runtime, seed: int

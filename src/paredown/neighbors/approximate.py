@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -52,6 +53,10 @@ class Ivf(AbstractIndex):
             value = getattr(self, name)
             if value is not None and value < (0 if name == "codes" else 1):
                 raise MethodError(f"Ivf({name}={value}): nothing would be found. At least 1 is needed.")
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        return {"faiss": "faiss"}
 
     def estimate(self, size: int, width: int) -> Estimate:
         lists = number_of_lists(self.lists, size)

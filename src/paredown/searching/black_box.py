@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -29,6 +29,10 @@ class RandomSearch(AbstractSearcher):
 
 class AbstractStudy(AbstractSearcher):
     """A sampler of `optuna`, which is asked and told one strategy after the other: write `sampler`."""
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        return {"optuna": "search"}
 
     @abstractmethod
     def sampler(self, optuna: Any, seed: int, actions: int) -> Any:
@@ -76,6 +80,10 @@ class CmaEs(AbstractStudy):
     """
 
     paper: ClassVar[str] = "Hansen, Ostermeier 2001, Completely Derandomized Self-Adaptation in Evolution Strategies"
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        return {"optuna": "search", "cmaes": "search"}
 
     def sampler(self, optuna: Any, seed: int, actions: int) -> Any:
         require("cmaes", "search")

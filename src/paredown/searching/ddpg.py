@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -70,6 +71,10 @@ class Ddpg(AbstractSearcher):
                 raise MethodError(f"Ddpg({field}={getattr(self, field)}): nothing would be learnt. Give at least 1.")
         if not 0 <= self.discount <= 1 or not 0 < self.tau <= 1:
             raise MethodError(f"Ddpg(discount={self.discount}, tau={self.tau}): both are shares, and tau is above 0.")
+
+    @property
+    def libraries(self) -> Mapping[str, str]:
+        return {"gymnasium": "rl", "stable_baselines3": "rl"}
 
     def sigma(self, episode: int) -> float:
         """Gives the standard deviation of the noise in an episode after the warm-up."""
