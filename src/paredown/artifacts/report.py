@@ -75,9 +75,17 @@ class Report(Artifact):
             name: from a row's subject to the name of its set.
             whole: says of a subject whether its figures are means already, such as over the networks that a probe
                 trained; where a set has only one of those, it keeps its n and its spread.
+
+        Where two probes measured the same of one subject, what was measured on more examples counts.
         """
+        most: dict[tuple[str, ...], int] = {}
+        for row in self.rows:
+            key = (row.metric, row.subject, row.data, row.group, row.threat)
+            most[key] = max(row.n, most.get(key, row.n))
         sets: dict[tuple[str, ...], list[Row]] = {}
         for row in self.rows:
+            if row.n < most[row.metric, row.subject, row.data, row.group, row.threat]:
+                continue
             sets.setdefault((row.metric, name(row.subject), row.data, row.group, row.threat), []).append(row)
         rows = []
         for (metric, subject, data, group, threat), members in sets.items():

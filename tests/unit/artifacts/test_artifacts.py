@@ -302,6 +302,11 @@ def test_a_report_is_summed_over_runs() -> None:
     assert (row.subject, row.n) == ("chosen", 2)
     assert row.value == pytest.approx(0.85)
     assert row.spread == pytest.approx(np.std([0.8, 0.9], ddof=1))
+    # Two probes looked at one network, one of them at fewer examples.
+    twice = [*rows, *(Row("accuracy", 0.5, 20, 0.01, "d", row.subject) for row in rows)]
+    assert (
+        Report(twice).over_runs(lambda subject: "chosen").rows == Report(rows).over_runs(lambda subject: "chosen").rows
+    )
     text = (Report(rows[:1]) + Report(rows[1:])).to_csv()
     assert text.splitlines()[1].startswith("accuracy,0.8,100,0.01,d,run0")
 
