@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown import __version__, catalog, down, flags
-from paredown.artifacts import Report
+from paredown.artifacts import Report, Selection
 from paredown.artifacts.base import read_header
 from paredown.artifacts.results_table import results_table, stored_reports
 from paredown.errors import ParedownError, RecipeError, did_you_mean
@@ -144,9 +144,12 @@ def _carry_out(recipe: Recipe, given: argparse.Namespace, words: Sequence[str]) 
 
     run = Runner(store, runs=given.runs, runtime=runtime, say=say).run(recipe)
     found, files = give_account(run, store, command=["pare", *words])
-    for report in means(run).values():
+    made = [one.artifact for results in run.results.values() for one in results]
+    selections = {artifact.digest()[:16] for artifact in made if isinstance(artifact, Selection)}
+    for step, report in means(run).items():
         # What was measured of selections stands on the page, and in report.md.
-        if report.of("accuracy") or not files:
+        measured = {row.subject for one in run.results[step] for row in one.artifact.rows}
+        if not files or not measured <= selections:
             print(report.to_markdown())
     for line in (found, *files) if files else ():
         print(line)
