@@ -46,8 +46,8 @@ ROBUST: Mapping[str, Any] = {
     ],
 }
 """What `--robust` turns, where nothing else is typed: an objective that costs twice a plain step, what its attack saw
-of each example, recorded beside the rest, and a short ensemble on 500 test images, so that on a processor attacks take
-about half as long as trainings: the quick ensemble, on a thousand, would take three times as long as they do."""
+of each example, recorded beside the rest, and a short ensemble on 500 test images, which on a processor takes about as
+long as the trainings do; the quick ensemble on a thousand takes several times as long."""
 
 TEXT_MODEL = "transformer"
 """What learns from sentences when nothing is said."""
